@@ -1,0 +1,255 @@
+"""What a run is made of: frozen dataclasses with their units and allowed ranges.
+
+A configuration file is a Python file with `get_config() -> TrainConfig`. The JSON written beside a run rebuilds it exactly.
+Ranges stand in the annotations and are checked, all at once, by `validate`.
+"""
+
+import argparse
+import difflib
+import json
+import runpy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from annotated_types import Ge, Gt, Le, Len, Lt
+from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
+
+from xrdjax.errors import ConfigError
+
+Axis = tuple[int, int, int]
+Positive = Annotated[float, Gt(0), AllowInfNan(False)]
+Count = Annotated[int, Gt(0)]
+Probability = Annotated[float, Ge(0), Le(1)]
+
+CU_K_ALPHA1 = 1.5406
+"""Wavelength in Å, rounded as the seed paper rounds it."""
+
+
+def _axes(text: str) -> tuple[Axis, ...]:
+    return tuple((int(u), int(v), int(w)) for u, v, w in text.split())
+
+
+SEEN_AXES = _axes("111 100 010 001 110 101 210 012 112 121 122 212 103 310 123 312 023 302 313 331")
+"""The twenty zone axes that the paper's model-4 is trained on; the first ten are model-3's, 100 010 001 111 model-2's."""
+UNSEEN_AXES = _axes("131 211 011 120")
+"""The four axes on which the paper tests what its models were never shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which crystals."""
+
+    store: Annotated[str, tyro.conf.arg(aliases=["--data"])] = "open"
+    """Name of an embedded store, or path of one made by `xrdjax pack`."""
+    split: Literal["random", "type"] = "random"
+    """70/20/10 per space group, or the same with no structure type shared between the parts."""
+    max_atoms: Count | None = None
+    """Leave out crystals with more atoms in the conventional cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternConfig:
+    """Which layer of reciprocal space is drawn, and how."""
+
+    axes: Annotated[tuple[Axis, ...], Len(1)] = SEEN_AXES
+    """Zone axes, chosen with equal probability."""
+    max_index: Annotated[int, Ge(0), Le(5)] = 0
+    """If above 0: instead of `axes`, every coprime integer axis with indices of either sign up to this."""
+    wavelength: Positive = CU_K_ALPHA1
+    """In Å. Reflections with |G| < 2/wavelength are drawn."""
+    height: Count = 128
+    width: Count = 128
+    """Picture size in pixels. Pixels are square."""
+    extent: Positive = 1.4
+    """Half of the shorter side of the picture in 1/Å."""
+    disc_radius: Positive = 0.1
+    """Radius of the strongest spot of a picture in 1/Å."""
+    radius_law: Literal["linear", "sqrt"] = "linear"
+    """Radius proportional to the intensity (the paper), or to its square root, which keeps weak spots visible."""
+    softness: Positive = 1.0
+    """Width of a disc's edge in pixels; 1 is plain anti-aliasing."""
+    debye_waller: bool = False
+    """Weaken reflections by the atoms' own U_iso."""
+
+    @property
+    def pixel(self) -> float:
+        """Pixel size in 1/Å."""
+        return 2 * self.extent / min(self.height, self.width)
+
+    @property
+    def g_max(self) -> float:
+        """Radius of the limiting sphere in 1/Å."""
+        return 2 / self.wavelength
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What is done to a crystal before it is drawn. Zero is off: no cost, and the same picture bit for bit."""
+
+    rotation_deg: Annotated[float, Ge(0), Le(180)] = 0.0
+    """In-plane rotation, uniform within ± this angle; 180 is any angle."""
+    strain: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Isotropic strain of the cell edges, uniform within ± this fraction."""
+    substitute_atoms: Probability = 0.0
+    """Probability of each atom to become a random element, on its own: noise that breaks the symmetry."""
+    substitute_species: Probability = 0.0
+    """Probability of a crystal to have every species exchanged for another, distinct ones for clearly distinct ones."""
+    vacancies: Probability = 0.0
+    """Probability of each atom to be missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A VGG with two heads. The defaults are the seed paper's network."""
+
+    channels: Annotated[tuple[Count, ...], Len(1)] = (64, 128, 256, 512)
+    """Channels of the blocks; each block ends in a 2 × 2 max-pool."""
+    convolutions: Count = 2
+    """3 × 3 convolutions in a block."""
+    hidden: Annotated[tuple[Count, ...], Len(1)] = (4096, 4096)
+    """Width of the fully connected layers."""
+    features: Count = 7
+    """Side of the feature map, averaged down to this many cells, that enters the first fully connected layer."""
+    normalize: bool = False
+    """Batch normalisation after every convolution."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """Dropped fraction after each fully connected layer."""
+    sees_axis: bool = False
+    """Feed the zone axis to the network, as the seed paper's released code does. The honest default does not."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision inside the network; parameters and physics stay float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up, then constant or cosine decay."""
+
+    lr: Positive = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: Positive | None = None
+    """Largest global norm of the gradient."""
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run."""
+
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    steps: Count = 1000
+    """Optimiser steps in all."""
+    batch_size: Count = 128
+    steps_per_dispatch: Count = 1
+    """Steps done on the device between two looks of the host; every interval below is a multiple of it. Leave it at 1
+    on CPUs, where convolutions inside a loop run 25 times slower; 10 to 50 hides the host on accelerators."""
+    log_every: Count = 50
+    validate_every: Count = 500
+    validation_patterns: Count = 1024
+    checkpoint_every: Count = 500
+    keep_checkpoints: Count = 2
+    test_crystals: Count | None = None
+    """How many held-out crystals the evaluation draws from each axis; None takes all."""
+    data: DataConfig = field(default_factory=DataConfig)
+    pattern: PatternConfig = field(default_factory=PatternConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def validate(config: TrainConfig) -> TrainConfig:
+    """Return the configuration, whole numbers made floats where those are meant.
+
+    Raises ConfigError naming every field out of range, its value and the range.
+    """
+    config = _parse(asdict(config), "configuration")
+    intervals = ("steps", "log_every", "validate_every", "checkpoint_every")
+    uneven = [name for name in intervals if getattr(config, name) % config.steps_per_dispatch]
+    if uneven:
+        raise ConfigError(
+            f"{uneven[0]} = {getattr(config, uneven[0])}: expected a multiple of steps_per_dispatch = "
+            f"{config.steps_per_dispatch}"
+        )
+    return config
+
+
+def load_config_file(path: str | Path) -> TrainConfig:
+    """Run a configuration file and return its `get_config()`. Raises ConfigError."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file; the ones shipped are in configs/")
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        config = get_config() if callable(get_config) else None
+    except Exception as error:  # whatever a user's file may raise
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f"{path}: expected a function get_config() that returns a TrainConfig")
+    return validate(config)
+
+
+def parse_run(arguments: list[str], description: str) -> tuple[TrainConfig, Path]:
+    """Return the configuration, with its overrides, and the workdir of a command line.
+
+    Raises ConfigError for a missing flag and for a field that does not exist, naming the nearest that does.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--workdir", type=Path)
+    files, overrides = parser.parse_known_args(arguments)
+    is_asking = {"-h", "--help"} & set(overrides)
+    if files.config is None and not is_asking:
+        raise ConfigError("--config: missing; name a configuration file, such as configs/demo.py")
+    default = load_config_file(files.config) if files.config else TrainConfig()
+    config, unknown = tyro.cli(
+        TrainConfig, default=default, args=overrides, description=description, return_unknown_args=True
+    )
+    if unknown:
+        name = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(name, [f"--{leaf}" for leaf, _ in _leaves(config)], n=1)
+        raise ConfigError(f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+    if files.workdir is None:
+        raise ConfigError("--workdir: missing; name a directory for checkpoints and records, such as runs/demo")
+    return validate(config), files.workdir
+
+
+def to_json(config: TrainConfig) -> str:
+    """Return the whole configuration as indented JSON."""
+    return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, origin: str) -> TrainConfig:
+    """Rebuild a configuration from `to_json`. Raises ConfigError, naming `origin`."""
+    try:
+        return _parse(json.loads(text), origin)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{origin}: not JSON ({error}); restore the file or choose another workdir") from None
+
+
+def _parse(values: object, origin: str) -> TrainConfig:
+    try:
+        return TypeAdapter(TrainConfig).validate_python(values)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{origin}: " + "; ".join(faults)) from None
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Return 'field: old → new' for every leaf in which two configurations differ."""
+    leaves = dict(_leaves(new))
+    return [f"{name}: {value!r} → {leaves[name]!r}" for name, value in _leaves(old) if value != leaves[name]]
+
+
+def _leaves(config: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for entry in fields(config):  # ty: ignore[invalid-argument-type]
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", value

@@ -1,0 +1,1 @@
+"""What a crystal scatters: lattice, zone, form factors, structure factors."""

@@ -1,0 +1,1 @@
+"""What one sees of a crystal: recipes, augmentations, rendered pictures."""

@@ -1,0 +1,101 @@
+"""A crystal store on the device: flat arrays of all atoms of all cells, and where each crystal's stretch begins.
+
+Nothing is padded here. A picture takes as many atoms as its bucket holds, from its crystal's first atom on, and empties
+those that belong to the next crystal.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+
+from xrdjax.crystals.store import Atoms, CrystalStore
+from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
+from xrdjax.diffraction.scattering import form_factor_table
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=(
+        "fract", "species", "rank", "occupancy", "u_iso", "offset", "num_atoms",
+        "direct", "reciprocal", "space_group", "form_factors",
+    ),
+    meta_fields=(),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class DeviceStore:
+    """All crystals of a store, on the device."""
+
+    fract: UInt32[Array, "atoms 3"]
+    """Fractional coordinates in 2⁻³² of a cell edge."""
+    species: Int[Array, "atoms"]
+    rank: Int[Array, "atoms"]
+    """0, 1, … for the different species of one crystal."""
+    occupancy: Float[Array, "atoms"]
+    u_iso: Float[Array, "atoms"]
+    offset: Int[Array, "crystals"]
+    num_atoms: Int[Array, "crystals"]
+    direct: Float[Array, "crystals 3 3"]
+    """a, b, c as rows, Å."""
+    reciprocal: Float[Array, "crystals 3 3"]
+    """a*, b*, c* as rows, 1/Å."""
+    space_group: Int[Array, "crystals"]
+    """1 to 230."""
+    form_factors: Float[Array, "species 9"]
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("fract", "species", "rank", "occupancy", "u_iso"), meta_fields=()
+)
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The atoms of one crystal, padded with atoms of zero occupancy and rank."""
+
+    fract: UInt32[Array, "*batch atoms 3"]
+    species: Int[Array, "*batch atoms"]
+    rank: Int[Array, "*batch atoms"]
+    occupancy: Float[Array, "*batch atoms"]
+    u_iso: Float[Array, "*batch atoms"]
+
+
+def to_device(store: CrystalStore) -> DeviceStore:
+    """Expand a store to full cells and put it on the device, in float32 and fixed-point coordinates."""
+    atoms = store.expand()
+    return DeviceStore(
+        fract=jnp.asarray(atoms.fract),
+        species=jnp.asarray(atoms.species, jnp.int32),
+        rank=jnp.asarray(species_rank(atoms), jnp.int32),
+        occupancy=jnp.asarray(atoms.occupancy, jnp.float32),
+        u_iso=jnp.asarray(atoms.u_iso, jnp.float32),
+        offset=jnp.asarray(atoms.offset[:-1], jnp.int32),
+        num_atoms=jnp.asarray(np.diff(atoms.offset), jnp.int32),
+        direct=jnp.asarray(direct_basis(store.cell), jnp.float32),
+        reciprocal=jnp.asarray(reciprocal_basis(store.cell), jnp.float32),
+        space_group=jnp.asarray(store.space_group, jnp.int32),
+        form_factors=jnp.asarray(form_factor_table(), jnp.float32),
+    )
+
+
+def species_rank(atoms: Atoms) -> Int[np.ndarray, "atoms"]:
+    """Number the species of each crystal 0, 1, … by their place in `SPECIES`."""
+    crystal = np.repeat(np.arange(len(atoms.offset) - 1), np.diff(atoms.offset))
+    distinct, which = np.unique(crystal * 1024 + atoms.species, return_inverse=True)
+    owner = distinct // 1024
+    return which - np.searchsorted(owner, owner)[which]
+
+
+def take_cell(store: DeviceStore, crystal: Int[Array, ""], num_atoms: int) -> Cell:
+    """Return the first `num_atoms` atoms of one crystal."""
+    place = jnp.arange(num_atoms)
+    is_real = place < store.num_atoms[crystal]
+    atom = jnp.minimum(store.offset[crystal] + place, store.species.shape[0] - 1)
+    return Cell(
+        fract=store.fract[atom],
+        species=store.species[atom],
+        rank=jnp.where(is_real, store.rank[atom], 0),
+        occupancy=jnp.where(is_real, store.occupancy[atom], 0),
+        u_iso=store.u_iso[atom],
+    )

@@ -1,0 +1,255 @@
+"""Pictures with labels, rendered from crystals: one picture, or a training batch as a pure function of a key.
+
+`make_batch` is what a training step calls: recipe sampled, cells gathered and changed, zone plane reduced, structure
+factors, discs, all traced and without a loop over crystals or spots.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate, pairwise
+from math import gcd
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig
+from xrdjax.crystals.crystal import Crystal
+from xrdjax.crystals.store import CrystalStore, Part
+from xrdjax.crystals.symmetry import crystal_system_index
+from xrdjax.diffraction.spots import crystal_plane, half_disc_size, round_up, scatterers
+from xrdjax.diffraction.structure_factor import Scatterers, intensities
+from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, half_disc, list_spots, plane_heights, zone_plane
+from xrdjax.errors import ConfigError
+from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
+from xrdjax.patterns.device_store import Cell, DeviceStore, take_cell, to_device
+from xrdjax.patterns.planning import Bucket, Plan, make_plan
+from xrdjax.patterns.recipe import Recipe, sample_recipe
+from xrdjax.patterns.render import num_nodes, radius_grid, render_discs, spot_radius
+
+T = TypeVar("T")
+SYSTEM_OF_GROUP = crystal_system_index(np.arange(1, 231))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("image", "space_group", "crystal_system", "recipe"),
+    meta_fields=(),
+)
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pictures and what they show."""
+
+    image: Float[Array, "batch height width 1"]
+    """0 to 1, spots bright."""
+    space_group: Int[Array, "batch"]
+    """1 to 230."""
+    crystal_system: Int[Array, "batch"]
+    """Index in `CRYSTAL_SYSTEMS`, triclinic to cubic."""
+    recipe: Recipe
+
+
+def render_zone(
+    crystal: Crystal,
+    uvw: tuple[int, int, int],
+    pattern: PatternConfig = PatternConfig(),  # noqa: B008 (frozen)
+    *,
+    angle_deg: float = 0.0,
+) -> Float[np.ndarray, "height width"]:
+    """Return the picture of one zone of one crystal, 0 to 1, spots bright, seen from +[uvw], y upwards.
+
+    The size, the extent and the discs are those of `pattern`; its zone axes are ignored. `angle_deg` turns the picture
+    counter-clockwise. Raises XrdjaxError for an axis without direction.
+    """
+    plane = turn(crystal_plane(crystal, coprime_axis(uvw), "float32"), jnp.float32(np.radians(angle_deg)))
+    atoms = scatterers(crystal, "float32", debye_waller=pattern.debye_waller)
+    bucket = _bucket_of(plane, len(atoms.occupancy), pattern)
+    return np.asarray(_draw_crystal(atoms, plane, crystal.num_atoms, bucket, pattern))
+
+
+def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) -> Batch:
+    """Return the training batch that belongs to a key: the same on every device and every number of devices.
+
+    The store is put on the device, and its batches planned, at the first call with a store and a configuration.
+    """
+    resident, plan = _resident(store, config)
+    return _draw_batch_jit(key, resident, plan, config.pattern, config.augment)
+
+
+def draw_batch(
+    key: Key[Array, ""], store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
+) -> Batch:
+    """Sample a recipe and draw it. Traced; see `make_batch`."""
+    return draw_recipe(sample_recipe(key, plan, augment), store, plan, pattern, augment)
+
+
+def draw_recipe(
+    recipe: Recipe, store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
+) -> Batch:
+    """Draw a recipe of the plan bucket by bucket."""
+    parts = [
+        draw_bucket(part, store, bucket, pattern, augment)
+        for part, bucket in zip(by_bucket(recipe, plan), plan.buckets, strict=True)
+    ]
+    return interleave(parts)
+
+
+def by_bucket(tree: PyTree[Shaped[Array, "slots ..."]], plan: Plan) -> list[PyTree]:
+    """Cut arrays over the slots of a batch into the parts of each bucket."""
+    stops = accumulate((bucket.slots for bucket in plan.buckets), initial=0)
+    return [jax.tree.map(lambda leaf, span=span: leaf[slice(*span)], tree) for span in pairwise(stops)]
+
+
+def draw_bucket(
+    recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig, augment: AugmentConfig
+) -> Batch:
+    """Draw pictures that all fit one bucket."""
+    recipe = _spread_over_devices(recipe)
+    cells = jax.vmap(lambda one: change_atoms(one.key, take_cell(store, one.crystal, bucket.atoms), augment))(recipe)
+    planes = jax.vmap(lambda one: recipe_plane(one, store))(recipe)
+    limits = jax.tree.map(
+        lambda leaf: leaf.max(0),
+        jax.vmap(lambda *one: loop_limits(*one, bucket.rows, pattern))(store.num_atoms[recipe.crystal], planes),
+    )
+    image = jax.vmap(lambda cell, plane: draw_plane(_scatterers(cell, store, pattern), plane, limits, bucket, pattern))(
+        cells, planes
+    )
+    space_group = store.space_group[recipe.crystal]
+    return Batch(
+        image=image[..., None],
+        space_group=space_group,
+        crystal_system=jnp.asarray(SYSTEM_OF_GROUP, jnp.int32)[space_group - 1],
+        recipe=recipe,
+    )
+
+
+def recipe_plane(recipe: Recipe, store: DeviceStore) -> ZonePlane:
+    """Return the zone plane of one strained and turned crystal."""
+    edge = 1 + recipe.strain
+    direct, reciprocal = store.direct[recipe.crystal] * edge, store.reciprocal[recipe.crystal] / edge
+    return turn(zone_plane(direct, reciprocal, recipe.uvw, recipe.basis), recipe.angle)
+
+
+def _scatterers(cell: Cell, store: DeviceStore, pattern: PatternConfig) -> Scatterers:
+    return Scatterers(
+        fract=cell.fract,
+        coefficients=store.form_factors[cell.species],
+        occupancy=cell.occupancy,
+        u_iso=cell.u_iso if pattern.debye_waller else None,
+    )
+
+
+def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cell:
+    """Apply whatever the configuration does to atoms; what is off is not traced."""
+    for_species, for_atoms, for_vacancies = jax.random.split(key, 3)
+    species, occupancy = cell.species, cell.occupancy
+    if augment.substitute_species:
+        species = substitute_species(for_species, species, cell.rank, augment.substitute_species)
+    if augment.substitute_atoms:
+        species = substitute_atoms(for_atoms, species, augment.substitute_atoms)
+    if augment.vacancies:
+        occupancy = remove_atoms(for_vacancies, occupancy, augment.vacancies)
+    return replace(cell, species=species, occupancy=occupancy)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("atoms", "spots", "nodes"), meta_fields=())
+@dataclass(frozen=True, kw_only=True)
+class LoopLimits:
+    """How far the loops over atoms, reflections and lattice nodes must run."""
+
+    atoms: Int[Array, "*batch"]
+    spots: Int[Array, "*batch"]
+    nodes: Int[Array, "*batch 2"]
+
+
+def loop_limits(num_atoms: int | Int[Array, ""], plane: ZonePlane, max_row: int, pattern: PatternConfig) -> LoopLimits:
+    """Return what one picture needs; a batch runs to the largest of its pictures."""
+    spots = half_disc(plane.xy, pattern.g_max, max_row).count
+    return LoopLimits(atoms=jnp.asarray(num_atoms), spots=spots, nodes=num_nodes(plane.xy, pattern))
+
+
+def draw_plane(
+    atoms: Scatterers, plane: ZonePlane, limits: LoopLimits, bucket: Bucket, pattern: PatternConfig
+) -> Float[Array, "height width"]:
+    """Draw the zone plane of one crystal within the limiting sphere."""
+    rows = half_disc(plane.xy, pattern.g_max, bucket.rows)
+    ij, exists = list_spots(rows, bucket.spots)
+    s2 = (combine(ij, plane.xy) ** 2).sum(-1) / 4
+    intensity = jnp.where(exists, intensities(atoms, plane.hkl, ij, s2, limits.atoms, limits.spots), 0)
+    radius = radius_grid(spot_radius(intensity, pattern), rows, bucket.columns)
+    return render_discs(plane.xy, radius, limits.nodes, pattern)
+
+
+def turn(plane: ZonePlane, angle: Float[Array, ""]) -> ZonePlane:
+    """Turn a plane counter-clockwise by an angle in radians."""
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    x, y = plane.xy[:, 0], plane.xy[:, 1]
+    return replace(plane, xy=jnp.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1))
+
+
+def interleave(parts: list[T]) -> T:
+    """Join the parts of a batch such that any stretch of the result holds its share of each.
+
+    Devices hold stretches of every part and of the result alike, so that no picture travels between them.
+    """
+    groups = gcd(*(len(jax.tree.leaves(part)[0]) for part in parts))
+
+    def join(*leaves: Array) -> Array:
+        grouped = [leaf.reshape(groups, -1, *leaf.shape[1:]) for leaf in leaves]
+        return jnp.concatenate(grouped, axis=1).reshape(-1, *leaves[0].shape[1:])
+
+    return jax.tree.map(join, *parts)
+
+
+def select_crystals(store: CrystalStore, data: DataConfig, part: Part) -> Int[np.ndarray, "crystals"]:
+    """Return the numbers of the crystals in one part of the configured split. Raises ConfigError if there is none."""
+    crystals = store.part(data.split, part)
+    if data.max_atoms is not None:
+        crystals = crystals[store.num_atoms[crystals] <= data.max_atoms]
+    if not len(crystals):
+        raise ConfigError(
+            f"data: store '{data.store}' has no crystal in the part '{part}' of the split '{data.split}' with at most "
+            f"{data.max_atoms} atoms; choose another split or raise data.max_atoms"
+        )
+    return crystals
+
+
+def _spread_over_devices(recipe: Recipe) -> Recipe:
+    """Without this constraint every device would draw the whole batch, silently."""
+    if "data" not in jax.sharding.get_abstract_mesh().axis_names:
+        return recipe
+    return jax.lax.with_sharding_constraint(recipe, PartitionSpec("data"))
+
+
+@partial(jax.jit, static_argnames=("bucket", "pattern"))
+def _draw_crystal(
+    atoms: Scatterers, plane: ZonePlane, num_atoms: int | Int[Array, ""], bucket: Bucket, pattern: PatternConfig
+) -> Float[Array, "height width"]:
+    return draw_plane(atoms, plane, loop_limits(num_atoms, plane, bucket.rows, pattern), bucket, pattern)
+
+
+def _bucket_of(plane: ZonePlane, num_atoms: int, pattern: PatternConfig) -> Bucket:
+    """Return the shapes for one plane; lists are rounded up, so that similar crystals share a compiled function."""
+    max_row, num_spots = half_disc_size(plane, pattern.g_max)
+    max_column = int(pattern.g_max / plane_heights(plane.xy)[0]) + 1
+    return Bucket(
+        slots=1, atoms=num_atoms, spots=round_up(num_spots), columns=round_up(max_column), rows=round_up(max_row)
+    )
+
+
+_draw_batch_jit = jax.jit(draw_batch, static_argnames=("pattern", "augment"))
+_residents: WeakKeyDictionary[CrystalStore, dict[TrainConfig, tuple[DeviceStore, Plan]]] = WeakKeyDictionary()
+
+
+def _resident(store: CrystalStore, config: TrainConfig) -> tuple[DeviceStore, Plan]:
+    known = _residents.setdefault(store, {})
+    if config not in known:
+        device_store = to_device(store)
+        crystals = select_crystals(store, config.data, "train")
+        plan = make_plan(device_store, crystals, config.pattern, config.augment, config.batch_size)
+        known[config] = device_store, plan
+    return known[config]

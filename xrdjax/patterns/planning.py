@@ -1,0 +1,204 @@
+"""Static shapes for a batch of very unequal crystals.
+
+Cells hold 1 to 600 atoms, zones 10 to 5,000 reflections, and a compiled step knows one shape only. Padding all to the
+largest would waste nearly everything. So the list of pairs (crystal, zone axis) is cut into buckets, each a fixed share of
+every batch, by halving again and again the bucket that costs most, along the property that saves most. A bucket's shapes
+are the maxima over its own pairs, so nothing ever overflows; loops run only as far as the batch at hand needs, so what a
+bucket costs is the largest of the few pairs that are drawn from it. Cuts lie at exact fractions of the list; a pair that straddles a cut belongs to both
+buckets and is drawn by each with its share, so that every pair keeps the same probability.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from xrdjax.config import AugmentConfig, PatternConfig
+from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK, num_blocks
+from xrdjax.diffraction.zone import coprime_axis, half_disc, plane_heights, zone_basis, zone_plane
+from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.render import num_nodes
+
+NUM_BUCKETS = 8
+MOST_BUCKETS_PER_BATCH = 16  # the smallest bucket is a sixteenth of a batch, so that a batch can be spread over devices
+SAMPLE = 8192  # pairs that a cut is chosen from
+# Measured on two CPU cores: 3.2 ns an atom and reflection, 1.1 ns a pixel and lattice node.
+SPOT_COST, NODE_COST = 3.0, 1.0
+MARGIN = 1e-4  # relative widening of all bounds, far above float32 rounding
+ATOMS, SPOTS, COLUMNS, ROWS, NODES = range(5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """Static shapes that hold for every pair of one bucket."""
+
+    slots: int
+    """Pictures of each batch that are drawn from this bucket."""
+    atoms: int
+    spots: int
+    """Reflections in the half disc."""
+    columns: int
+    """Largest |i|."""
+    rows: int
+    """Largest j."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("pair", "uvw", "basis", "slot_start", "slot_offset", "slot_width"),
+    meta_fields=("buckets", "either_sign"),
+)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The list of pairs in the order of the buckets, and where each slot's stretch of it begins."""
+
+    pair: Int[Array, "pairs"]
+    """crystal · number of axes + axis."""
+    uvw: Int[Array, "axes 3"]
+    basis: Int[Array, "axes 2 3"]
+    slot_start: Int[Array, "slots"]
+    slot_offset: Float[Array, "slots"]
+    slot_width: Float[Array, ""]
+    buckets: tuple[Bucket, ...]
+    either_sign: bool
+    """Draw [uvw] and [−u −v −w] with equal probability."""
+
+
+def measure_pairs(
+    direct: Float[Array, "crystals 3 3"],
+    reciprocal: Float[Array, "crystals 3 3"],
+    uvw: Int[Array, "axes 3"],
+    basis: Int[Array, "axes 2 3"],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
+) -> Int[np.ndarray, "crystals axes 4"]:
+    """Return upper bounds, any strain allowed for, of spots, columns, rows and nodes around a pixel of every pair."""
+    largest_edge = (1 + augment.strain) * (1 + MARGIN)
+    g_max = pattern.g_max * largest_edge
+
+    def over_pairs(function: Callable[..., Array]) -> Int[np.ndarray, "axes crystals *size"]:
+        def over_crystals(axis: tuple[Array, Array]) -> Array:
+            planes = jax.vmap(zone_plane, in_axes=(0, 0, None, None))(direct, reciprocal, *axis)
+            return jax.vmap(function)(planes.xy)
+
+        return np.asarray(jax.jit(lambda: jax.lax.map(over_crystals, (uvw, basis)))())
+
+    def sides(xy: Float[Array, "2 2"]) -> Int[Array, "3"]:
+        columns_rows = (g_max / plane_heights(xy)).astype(jnp.int32)
+        return jnp.append(columns_rows, num_nodes(xy / largest_edge, pattern).prod())
+
+    bounds = over_pairs(sides)
+    max_row = int(bounds[..., 1].max())
+    count = over_pairs(lambda xy: half_disc(xy, g_max, max_row).count)
+    return np.swapaxes(np.concatenate([count[..., None], bounds], axis=-1), 0, 1)
+
+
+def cut_into_buckets(
+    size: Int[np.ndarray, "pairs 5"], num_pixels: int, batch_size: int
+) -> tuple[Int[np.ndarray, "pairs"], tuple[Bucket, ...]]:
+    """Return the order of the pairs and the buckets that follow each other in it."""
+    num_pairs, order = len(size), np.arange(len(size))
+    smallest = max(1, batch_size // MOST_BUCKETS_PER_BATCH)
+    shares = [(0, batch_size)]  # stretches of the batch's slots
+
+    def stretch(share: tuple[int, int]) -> Int[np.ndarray, "inside 5"]:
+        return size[order[share[0] * num_pairs // batch_size : -(-share[1] * num_pairs // batch_size)]]
+
+    def cost(share: tuple[int, int]) -> float:
+        return _expected_cost(_sample(stretch(share)), share[1] - share[0], num_pixels)
+
+    def halvable(share: tuple[int, int]) -> bool:
+        slots = share[1] - share[0]
+        return slots % 2 == 0 and slots // 2 >= smallest
+
+    while len(shares) < NUM_BUCKETS and (candidates := [share for share in shares if halvable(share)]):
+        start, stop = max(candidates, key=cost)
+        inner = slice(-(-start * num_pairs // batch_size), stop * num_pairs // batch_size)
+        order[inner] = order[inner][_cheapest_order(size[order[inner]], stop - start, num_pixels)]
+        at = shares.index((start, stop))
+        shares[at : at + 1] = [(start, (start + stop) // 2), ((start + stop) // 2, stop)]
+    return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0)) for start, stop in shares)
+
+
+def _sample(size: Int[np.ndarray, "pairs 5"]) -> Int[np.ndarray, "sample 5"]:
+    return size[:: max(1, len(size) // SAMPLE)]
+
+
+def _expected_cost(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: int) -> float:
+    """Return the cost of `slots` random pairs that all run as far as the largest of them."""
+    last = len(size) * slots // (slots + 1)
+    atoms, spots, _, _, nodes = np.partition(size, last, axis=0)[last]
+    return slots * (SPOT_COST * atoms * spots + NODE_COST * num_pixels * nodes)
+
+
+def _cheapest_order(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: int) -> Int[np.ndarray, "pairs"]:
+    """Return the order of pairs, by one of their properties, of which the two halves cost least."""
+    keys = (
+        lambda size: size[:, ATOMS],
+        lambda size: size[:, SPOTS],
+        lambda size: size[:, NODES],
+        lambda size: size[:, ATOMS] * size[:, SPOTS],
+    )
+
+    def cost_of_halves(values: Int[np.ndarray, "sample"]) -> float:
+        halves = np.array_split(sample[np.argsort(values, kind="stable")], 2)
+        return sum(_expected_cost(half, slots // 2, num_pixels) for half in halves)
+
+    sample = _sample(size)
+    best = min(keys, key=lambda key: cost_of_halves(key(sample)))
+    return np.argsort(best(size), kind="stable")
+
+
+def _bucket(slots: int, largest: Int[np.ndarray, "5"]) -> Bucket:
+    return Bucket(
+        slots=slots,
+        atoms=num_blocks(int(largest[ATOMS]), ATOM_BLOCK) * ATOM_BLOCK,
+        spots=num_blocks(int(largest[SPOTS]), SPOT_BLOCK) * SPOT_BLOCK,
+        columns=int(largest[COLUMNS]),
+        rows=int(largest[ROWS]),
+    )
+
+
+def make_plan(
+    store: DeviceStore,
+    crystals: Int[np.ndarray, "crystals"],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
+    batch_size: int,
+) -> Plan:
+    """Plan batches of these crystals of the store, each along every zone axis of the configuration."""
+    uvw = zone_axes(pattern)
+    basis = np.stack([zone_basis(axis) for axis in uvw])
+    bounds = measure_pairs(
+        store.direct[crystals], store.reciprocal[crystals], jnp.array(uvw), jnp.array(basis), pattern, augment
+    )
+    num_atoms = np.broadcast_to(np.asarray(store.num_atoms)[crystals, None, None], (*bounds.shape[:2], 1))
+    size = np.concatenate([num_atoms, bounds], axis=-1).reshape(-1, 5)
+    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size)
+    crystal, axis = np.divmod(order, len(uvw))
+    start = np.arange(batch_size) * len(order) / batch_size
+    return Plan(
+        pair=jnp.asarray(crystals[crystal] * len(uvw) + axis, jnp.int32),
+        uvw=jnp.array(uvw, jnp.int32),
+        basis=jnp.array(basis, jnp.int32),
+        slot_start=jnp.asarray(np.floor(start), jnp.int32),
+        slot_offset=jnp.asarray(start % 1, jnp.float32),
+        slot_width=jnp.float32(len(order) / batch_size),
+        buckets=buckets,
+        either_sign=pattern.max_index > 0,
+    )
+
+
+def zone_axes(pattern: PatternConfig) -> list[tuple[int, int, int]]:
+    """Return the configured axes, coprime; of random axes only one of [uvw] and [−u −v −w]."""
+    if not pattern.max_index:
+        return [coprime_axis(axis) for axis in pattern.axes]
+    indices = range(-pattern.max_index, pattern.max_index + 1)
+    every = product(indices, repeat=3)
+    return [axis for axis in every if axis > (0, 0, 0) and math.gcd(*axis) == 1]

@@ -1,0 +1,33 @@
+"""Train a network on patterns rendered in every step, then evaluate it on crystals it was never shown.
+
+python train.py --config configs/demo.py --workdir runs/demo
+python train.py --config configs/demo.py --workdir runs/a --optim.lr 3e-4 --augment.rotation_deg 180
+
+Started again in the same workdir, a run goes on from its newest checkpoint. Every field of the configuration is a flag:
+python train.py --config configs/demo.py --help
+"""
+
+import logging
+import sys
+
+from xrdjax.cli import exit_on_error
+
+
+def main() -> None:
+    """Read the command line, train, evaluate."""
+    from xrdjax.config import parse_run
+
+    with exit_on_error():
+        config, workdir = parse_run(sys.argv[1:], __doc__)
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("xrdjax").setLevel(logging.INFO)
+
+        from xrdjax.evaluation.report import evaluate_run
+        from xrdjax.learning.training import train
+
+        train(config, workdir)
+        print(evaluate_run(workdir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m xrdjax` is the command `xrdjax`."""
+
+from xrdjax.cli import main
+
+main()

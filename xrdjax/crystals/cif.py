@@ -1,0 +1,227 @@
+"""Read a CIF as one crystal, or refuse with one line that names the file, the field and the value.
+
+gemmi parses the syntax. Symmetry comes from the listed operations; without them from the Hall symbol, then the
+Hermann–Mauguin symbol, then the number, and what the file says twice has to agree. Displacements are U_iso or
+B_iso/8π² in Å², 0 where absent.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import gemmi
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from xrdjax.crystals.crystal import Crystal
+from xrdjax.crystals.species import parse_species
+from xrdjax.crystals.symmetry import (
+    Operations,
+    coincident_pairs,
+    expand_site,
+    metric_mismatch,
+    metric_tensor,
+    operations_from_triplets,
+)
+from xrdjax.errors import CifError
+
+MAX_ATOMS = 100_000
+_CELL_TAGS = (
+    "_cell_length_a",
+    "_cell_length_b",
+    "_cell_length_c",
+    "_cell_angle_alpha",
+    "_cell_angle_beta",
+    "_cell_angle_gamma",
+)
+_OPERATION_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_HALL_TAGS = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
+_NAME_TAGS = ("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M")
+_NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+_CELL_TOLERANCE = 0.01  # relative, on edge products; a cell further from its group's shape is another cell
+
+
+class _Site(NamedTuple):
+    label: str
+    species: str
+    fract: Float64[np.ndarray, "3"]
+    occupancy: float
+    u_iso: float
+
+
+def read_cif(path: str | Path) -> Crystal:
+    """Return the crystal in a CIF file, named after the file. Raises CifError, whatever is wrong."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise CifError(path, f"cannot be read: {error.strerror}") from None
+    return _read(text, Path(path).stem, path)
+
+
+def crystal_from_cif_text(text: str, name: str) -> Crystal:
+    """Return the crystal in the text of a CIF. Raises CifError, with the name in place of a path."""
+    return _read(text, name, name)
+
+
+def _read(text: str, name: str, path: object) -> Crystal:
+    try:
+        block = _block_with_atoms(text)
+        cell = _cell(block)
+        operations, space_group = _symmetry(block, cell)
+        return _expand(name, cell, operations, space_group, _sites(block))
+    except ValueError as error:
+        raise CifError(path, " ".join(str(error).split())) from None
+
+
+def _block_with_atoms(text: str) -> gemmi.cif.Block:
+    try:
+        blocks = list(gemmi.cif.read_string(text))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"not CIF syntax: line {str(error).removeprefix('string:')}") from None
+    with_atoms = [block for block in blocks if len(block.find_values("_atom_site_fract_x"))]
+    if not with_atoms:
+        raise ValueError("no atoms (_atom_site_fract_x) in any data block")
+    if len(with_atoms) > 1:
+        names = ", ".join(block.name for block in with_atoms[:5])
+        raise ValueError(f"{len(with_atoms)} data blocks have atoms ({names}); keep one per file")
+    return with_atoms[0]
+
+
+def _cell(block: gemmi.cif.Block) -> Float64[np.ndarray, "6"]:
+    cell = np.array([_number(block, tag) for tag in _CELL_TAGS])
+    if np.any(cell <= 0) or np.any(cell[3:] >= 180) or np.linalg.det(metric_tensor(cell)) < 1e-6 * cell[:3].prod() ** 2:
+        raise ValueError(f"cell {' '.join(f'{value:g}' for value in cell)} encloses no volume")
+    return cell
+
+
+def _number(block: gemmi.cif.Block, tag: str) -> float:
+    text = block.find_value(tag)
+    value = gemmi.cif.as_number(text) if text else np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{tag} is {text or 'absent'}; a number is expected")
+    return value
+
+
+def _symmetry(block: gemmi.cif.Block, cell: Float64[np.ndarray, "6"]) -> tuple[Operations, int]:
+    operations, space_group = operations_from_triplets(_triplets(block, cell))
+    for source, declared in _declared_groups(block, cell):
+        if declared != space_group:
+            raise ValueError(f"{source} says space group {declared}, the symmetry operations say {space_group}")
+    if (mismatch := metric_mismatch(operations, metric_tensor(cell))) > _CELL_TOLERANCE:
+        raise ValueError(f"the cell contradicts space group {space_group}: edges differ by {mismatch:.1%} under it")
+    return operations, space_group
+
+
+def _triplets(block: gemmi.cif.Block, cell: Float64[np.ndarray, "6"]) -> tuple[str, ...]:
+    """Return the symmetry operations by the best source that the block has."""
+    for tag in _OPERATION_TAGS:
+        if listed := [gemmi.cif.as_string(text) for text in block.find_values(tag) if not gemmi.cif.is_null(text)]:
+            return tuple(listed)
+    for _, triplets in _hall_operations(block):
+        return triplets
+    return tuple(operation.triplet() for operation in _group_by_symbol(block, cell).operations())
+
+
+def _hall_operations(block: gemmi.cif.Block) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the Hall symbols and what they generate; a broken one says nothing, the other tags may do."""
+    for hall in _texts(block, _HALL_TAGS):
+        with suppress(ValueError, RuntimeError):
+            yield hall, tuple(operation.triplet() for operation in gemmi.symops_from_hall(hall))
+
+
+def _group_by_symbol(block: gemmi.cif.Block, cell: Float64[np.ndarray, "6"]) -> gemmi.SpaceGroup:
+    """Return the group that the Hermann–Mauguin symbol or the number names, rhombohedral axes told by the angles."""
+    names = _texts(block, _NAME_TAGS)
+    names += [gemmi.find_spacegroup_by_number(number).hm for _, number in _declared_numbers(block)]
+    if not names:
+        raise ValueError("no symmetry: neither operations (_space_group_symop_operation_xyz) nor a symbol nor a number")
+    group = gemmi.find_spacegroup_by_name(names[0], cell[3], cell[5])
+    if group is None:
+        raise ValueError(f"space-group symbol '{names[0]}' is unknown; list the symmetry operations")
+    if group.ext == "1" and ":" not in names[0]:
+        raise ValueError(f"'{names[0]}' has two origins; list the symmetry operations or append :1 or :2")
+    return group
+
+
+def _declared_groups(block: gemmi.cif.Block, cell: Float64[np.ndarray, "6"]) -> list[tuple[str, int]]:
+    """Return what the symbols and numbers of the block say the group is; symbols that nobody knows say nothing."""
+    names = [(name, gemmi.find_spacegroup_by_name(name, cell[3], cell[5])) for name in _texts(block, _NAME_TAGS)]
+    by_name = [(f"'{name}'", group.number) for name, group in names if group is not None]
+    by_hall = [(f"'{hall}'", operations_from_triplets(triplets)[1]) for hall, triplets in _hall_operations(block)]
+    return by_name + by_hall + _declared_numbers(block)
+
+
+def _declared_numbers(block: gemmi.cif.Block) -> list[tuple[str, int]]:
+    pairs = [(tag, text) for tag in _NUMBER_TAGS for text in _texts(block, (tag,))]
+    for tag, text in pairs:
+        if not (text.isdecimal() and 1 <= int(text) <= 230):
+            raise ValueError(f"{tag} is '{text}'; a number from 1 to 230 is expected")
+    return [(tag, int(text)) for tag, text in pairs]
+
+
+def _texts(block: gemmi.cif.Block, tags: Sequence[str]) -> list[str]:
+    """Return the values of the tags that are present and known."""
+    values = [block.find_value(tag) for tag in tags]
+    return [gemmi.cif.as_string(value) for value in values if value and not gemmi.cif.is_null(value)]
+
+
+def _sites(block: gemmi.cif.Block) -> list[_Site]:
+    """Return the rows of the atom loop, all values checked."""
+    try:
+        rows = gemmi.make_small_structure_from_block(block).sites
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the atom loop cannot be read: {error}") from None
+    if not rows:
+        raise ValueError("the atom loop has no _atom_site_label; add one label an atom")
+    return [_site(row.label or f"in row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _site(label: str, row: gemmi.SmallStructure.Site) -> _Site:
+    fract = np.array(row.fract.tolist())
+    if not np.all(np.isfinite(fract)):
+        raise ValueError(f"a coordinate of site {label} is unknown; give it a number or leave the site out")
+    if not 0 < row.occ <= 1:
+        raise ValueError(f"occupancy {row.occ:g} at site {label}; expected (0, 1]")
+    if not (np.isfinite(row.u_iso) and row.u_iso >= 0):
+        raise ValueError(f"u_iso {row.u_iso:g} Å² at site {label}; expected 0 or more")
+    try:
+        species = parse_species(row.type_symbol or row.label)
+    except ValueError as error:
+        raise ValueError(f"site {label}: {error}") from None
+    return _Site(label=label, species=species, fract=fract, occupancy=row.occ, u_iso=row.u_iso)
+
+
+def _expand(
+    name: str, cell: Float64[np.ndarray, "6"], operations: Operations, space_group: int, sites: list[_Site]
+) -> Crystal:
+    """Return the crystal of all images of the sites."""
+    metric = metric_tensor(cell)
+    images, num_atoms = [], 0
+    for site in sites:
+        images.append(expand_site(site.fract, operations, metric))
+        num_atoms += len(images[-1][0])
+        if num_atoms > MAX_ATOMS:
+            raise ValueError(f"more than {MAX_ATOMS} atoms in the cell")
+    number = np.repeat(np.arange(len(sites)), [len(fract) for fract, _ in images])
+    fract = np.concatenate([fract for fract, _ in images])
+    _refuse_duplicates(sites, number[coincident_pairs(fract, metric)])
+    return Crystal(
+        name=name,
+        cell=cell,
+        fract=fract,
+        species=tuple(sites[i].species for i in number),
+        occupancy=np.array([sites[i].occupancy for i in number]),
+        u_iso=np.array([sites[i].u_iso for i in number]),
+        space_group=space_group,
+        site=number,
+        operation=np.concatenate([operation for _, operation in images]),
+        operations=operations,
+    )
+
+
+def _refuse_duplicates(sites: list[_Site], pairs: Int64[np.ndarray, "p 2"]) -> None:
+    """Refuse two sites of one species on one place; different species there are a mixed site."""
+    for first, second in ((sites[i], sites[j]) for i, j in pairs):
+        if first.species == second.species:
+            raise ValueError(f"sites {first.label} and {second.label} are one {first.species} atom twice; keep one")

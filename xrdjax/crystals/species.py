@@ -1,0 +1,65 @@
+"""The scatterers that have an X-ray factor: what a CIF type symbol or atom label stands for.
+
+`SPECIES` lists the entries of the four-Gaussian table of ITC vol. C, 6.1.1.4 (IT92): the neutral elements up to
+californium, deuterium, then the ions. A species' number everywhere in the package is its index in that tuple.
+"""
+
+import re
+
+_TABLE = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
+Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl
+Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf
+D
+H1- Li1+ Be2+ O1- O2- F1- Na1+ Mg2+ Al3+ Si4+ Cl1- K1+ Ca2+ Sc3+ Ti2+ Ti3+ Ti4+ V2+ V3+ V5+ Cr2+ Cr3+ Mn2+ Mn3+ Mn4+
+Fe2+ Fe3+ Co2+ Co3+ Ni2+ Ni3+ Cu1+ Cu2+ Zn2+ Ga3+ Ge4+ Br1- Rb1+ Sr2+ Y3+ Zr4+ Nb3+ Nb5+ Mo3+ Mo5+ Mo6+ Ru3+ Ru4+
+Rh3+ Rh4+ Pd2+ Pd4+ Ag1+ Ag2+ Cd2+ In3+ Sn2+ Sn4+ Sb3+ Sb5+ I1- Cs1+ Ba2+ La3+ Ce3+ Ce4+ Pr3+ Pr4+ Nd3+ Pm3+ Sm3+
+Eu2+ Eu3+ Gd3+ Tb3+ Dy3+ Ho3+ Er3+ Tm3+ Yb2+ Yb3+ Lu3+ Hf4+ Ta5+ W6+ Os4+ Ir3+ Ir4+ Pt2+ Pt4+ Au1+ Au3+ Hg1+ Hg2+
+Tl1+ Tl3+ Pb2+ Pb4+ Bi3+ Bi5+ Ra2+ Ac3+ Th4+ U3+ U4+ U6+ Np3+ Np4+ Np6+ Pu3+ Pu4+ Pu6+
+"""
+SPECIES: tuple[str, ...] = tuple(_TABLE.split())
+
+_KNOWN = frozenset(SPECIES)
+_NO_FACTOR = "Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
+_WITHOUT_FACTOR = frozenset(_NO_FACTOR.split())
+_DUMMIES = frozenset(("DU", "VA", "X"))
+_DUMMY_STEMS = ("DUM", "VAC", "WAT")  # "WatII" is a water molecule, not tungsten
+_SYMBOL = re.compile(r"(?P<letters>[A-Za-z]+)(?P<rest>[\w+\-'\"*()#]*)")
+_CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
+
+
+def parse_species(symbol: str) -> str:
+    """Return the name in `SPECIES` of a type symbol ("Ca2+", "Ca+2", "CA") or of a label that starts with one ("Fe1A").
+
+    An ion that the table lacks becomes the neutral atom. Two letters that name an element win over one ("Co1" is
+    cobalt). Raises ValueError for an unknown element, a dummy atom and an element without a scattering factor.
+    """
+    match = _SYMBOL.fullmatch(symbol.strip())
+    if match is None:
+        raise ValueError(f"'{symbol}' is not one element symbol, such as Fe or Fe3+")
+    element = _element(match["letters"], symbol)
+    ion = element + _charge(match["rest"])
+    return ion if ion in _KNOWN else element
+
+
+def element_of(species: str) -> str:
+    """Return the element of a species: "Fe" of "Fe3+", "H" of "D"."""
+    return "H" if species == "D" else species.rstrip("0123456789+-")
+
+
+def _element(letters: str, symbol: str) -> str:
+    if letters.upper() in _DUMMIES or letters.upper().startswith(_DUMMY_STEMS):
+        raise ValueError(f"'{symbol}' is a dummy atom, not an element")
+    for candidate in (letters[:2].capitalize(), letters[:1].upper()):
+        if candidate in _WITHOUT_FACTOR:
+            raise ValueError(f"'{symbol}' has no X-ray scattering factor; the table ends at Cf")
+        if candidate in _KNOWN:
+            return candidate
+    raise ValueError(f"'{symbol}' names no known element")
+
+
+def _charge(text: str) -> str:
+    match = _CHARGE.fullmatch(text)
+    if match is None:
+        return ""
+    return (match["before"] or match["after"] or "1") + match["sign"]

@@ -1,0 +1,139 @@
+"""From a run directory to a report: tables as Markdown and JSON, confusion matrices as PNG."""
+
+import json
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from xrdjax.config import Axis, TrainConfig, from_json
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
+from xrdjax.errors import ConfigError, WorkdirError
+from xrdjax.evaluation.figures import draw_group_confusion, draw_system_confusion
+from xrdjax.evaluation.measures import Accuracy, accuracy, confusion_matrix
+from xrdjax.evaluation.protocols import Predictions, predict_part, protocol_axes
+from xrdjax.patterns.generate import select_crystals
+
+HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
+TITLES = {"seen": "zone axes of the training", "unseen": "zone axes never trained on"}
+
+
+def evaluate_run(
+    workdir: Path, protocols: tuple[str, ...] = (), max_crystals: int | None = None, seed: int = 0
+) -> str:
+    """Evaluate a run on its test crystals, write `evaluation/` in its workdir, and return the report's text.
+
+    `protocols` are names of `protocol_axes`, all by default. Raises WorkdirError, ConfigError, StoreError.
+    """
+    started = time.monotonic()
+    config = _saved_config(workdir)
+    axes = _chosen_axes(config, protocols)
+    every_axis = tuple(dict.fromkeys(axis for group in axes.values() for axis in group))
+    predictions = predict_part(workdir, every_axis, "test", max_crystals or config.test_crystals, seed)
+    commonest = _commonest_classes(config)
+    folder = workdir / "evaluation"
+    folder.mkdir(exist_ok=True)
+    tables = {}
+    for name, group in axes.items():
+        chosen = predictions.along(group)
+        tables[name] = {
+            "axes": group,
+            "heads": {head: asdict(_head_accuracy(chosen, head, commonest)) for head in HEADS},
+            "per_axis": {_label(axis): _top1(predictions.along((axis,))) for axis in group},
+        }
+        _draw_confusions(chosen, name, folder)
+    report = {
+        "config": asdict(config),
+        "part": "test",
+        "split": config.data.split,
+        "crystals": len(np.unique(predictions.crystal)),
+        "patterns": len(predictions.crystal),
+        "seed": seed,
+        "protocols": tables,
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {package: version(package) for package in ("xrdjax", "jax", "flax", "numpy")},
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    text = _as_markdown(report, workdir)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _saved_config(workdir: Path) -> TrainConfig:
+    saved = workdir / "config.json"
+    if not saved.is_file():
+        raise WorkdirError(f"{workdir}: holds no config.json; give the --workdir of a run made by train.py")
+    return from_json(saved.read_text(encoding="utf-8"), str(saved))
+
+
+def _chosen_axes(config: TrainConfig, protocols: tuple[str, ...]) -> dict[str, tuple[Axis, ...]]:
+    known = protocol_axes(config)
+    for name in protocols:
+        if name not in known:
+            raise ConfigError(f"protocol '{name}': expected one of {', '.join(known)}")
+    return {name: group for name, group in known.items() if group and (not protocols or name in protocols)}
+
+
+def _commonest_classes(config: TrainConfig) -> dict[str, int]:
+    store = CrystalStore.open(config.data.store)
+    space_group = store.space_group[select_crystals(store, config.data, "train")].astype(int)
+    return {
+        "space_group": int(np.bincount(space_group).argmax()),
+        "crystal_system": int(np.bincount(crystal_system_index(space_group)).argmax()),
+    }
+
+
+def _head_accuracy(predictions: Predictions, head: str, commonest: dict[str, int]) -> Accuracy:
+    return accuracy(getattr(predictions, head), getattr(predictions, f"{head}_ranks"), commonest[head])
+
+
+def _top1(predictions: Predictions) -> dict[str, float]:
+    return {
+        head: float((getattr(predictions, head) == getattr(predictions, f"{head}_ranks")[:, 0]).mean()) for head in HEADS
+    }
+
+
+def _draw_confusions(predictions: Predictions, name: str, folder: Path) -> None:
+    title = f"{TITLES[name].capitalize()}, {len(predictions.crystal):,} patterns of held-out crystals"
+    systems = confusion_matrix(predictions.crystal_system, predictions.crystal_system_ranks[:, 0], 7)
+    draw_system_confusion(systems, title, folder / f"confusion_crystal_system_{name}.png")
+    groups = confusion_matrix(predictions.space_group - 1, predictions.space_group_ranks[:, 0] - 1, 230)
+    draw_group_confusion(groups, title, folder / f"confusion_space_group_{name}.png")
+
+
+def _label(axis: Axis) -> str:
+    return "[" + " ".join(map(str, axis)) + "]"
+
+
+def _as_markdown(report: dict, workdir: Path) -> str:
+    lines = [
+        f"# Evaluation of {workdir}",
+        "",
+        f"{report['patterns']:,} patterns of {report['crystals']:,} crystals that were not trained on "
+        f"({report['split']} split), in {report['seconds']:.0f} s. All figures in %.",
+        "",
+        "| axes | head | top-1 | top-3 | weighted | always the commonest |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for name, table in report["protocols"].items():
+        for head, title in HEADS.items():
+            figures = table["heads"][head]
+            cells = (f"{100 * figures[key]:.1f}" for key in ("top1", "top3", "weighted", "commonest"))
+            lines.append(f"| {name} | {title} | " + " | ".join(cells) + " |")
+    lines += ["", "Weighted: mean over the classes. Top-1 along each axis:", "", "| axis | crystal system | space group |"]
+    lines.append("|---|---:|---:|")
+    for name, table in report["protocols"].items():
+        for axis, top1 in table["per_axis"].items():
+            shown = " | ".join(f"{100 * top1[head]:.1f}" for head in HEADS)
+            lines.append(f"| {axis}{'' if name == 'seen' else ' (unseen)'} | {shown} |")
+    lines += ["", "Confusion matrices, " + ", ".join(CRYSTAL_SYSTEMS) + ":", ""]
+    for name in report["protocols"]:
+        lines += [f"![{head}, {name}](confusion_{head}_{name}.png)" for head in HEADS]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""Checkpoints of the whole training state, written by Orbax while training goes on."""
+
+from pathlib import Path
+from types import TracebackType
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from xrdjax.errors import WorkdirError
+from xrdjax.learning.state import TrainState
+
+
+class Checkpoints:
+    """The newest checkpoints of one run; waits for pending writes when its `with` block ends."""
+
+    def __init__(self, workdir: Path, keep: int) -> None:
+        self._directory = (workdir / "checkpoints").absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory, preservation_policy=ocp.training.preservation_policies.LatestN(keep)
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest checkpoint, or None before the first."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def restore(self, like: TrainState) -> TrainState:
+        """Return the newest checkpoint in the structure, dtypes and sharding of `like`. Raises WorkdirError."""
+        if self.latest_step is None:
+            raise WorkdirError(f"{self._directory}: holds no checkpoint; train there first")
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+        return self._checkpointer.load_pytree(self.latest_step, abstract)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Start writing a checkpoint, unless this step already has one."""
+        if step != self.latest_step:
+            self._checkpointer.save_pytree_async(step, state)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._checkpointer.close()

@@ -1,0 +1,49 @@
+"""What a running training tells: a line of log, scalars, rate and time left."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import jax
+
+from xrdjax.config import TrainConfig
+from xrdjax.learning.losses import Sums
+from xrdjax.learning.optimizer import learning_rate
+from xrdjax.learning.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Reports each interval: waits for the device, then writes what it measured."""
+
+    def __init__(self, config: TrainConfig, first_step: int, writer: Writer) -> None:
+        self._config, self._writer = config, writer
+        self._schedule = learning_rate(config.optim, config.steps)
+        self._reported_step, self._reported_at = first_step, time.monotonic()
+
+    def report(self, step: int, sums: Sums) -> None:
+        """Report the steps since the last report, of which these are the sums."""
+        means = jax.device_get(sums).means()
+        now = time.monotonic()
+        rate = (step - self._reported_step) * self._config.batch_size / (now - self._reported_at)
+        self._reported_step, self._reported_at = step, now
+        lr = float(self._schedule(step))
+        self._writer.scalars(
+            step, {**{f"train/{name}": value for name, value in means.items()}, "lr": lr, "patterns_per_second": rate}
+        )
+        left = timedelta(seconds=round((self._config.steps - step) * self._config.batch_size / rate))
+        log.info(
+            "step %d/%d  loss %.3f  space group %.1f %%  crystal system %.1f %%  lr %.1e  %.0f patterns/s  %s left",
+            step, self._config.steps, means["loss"], 100 * means["accuracy/space_group"],
+            100 * means["accuracy/crystal_system"], lr, rate, left,
+        )  # fmt: skip
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time spent in this block out of the rate."""
+        started = time.monotonic()
+        yield
+        self._reported_at += time.monotonic() - started

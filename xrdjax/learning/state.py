@@ -1,0 +1,41 @@
+"""What a training step takes and gives: parameters, batch statistics, optimiser, step."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Int, PyTree
+
+from xrdjax.config import TrainConfig
+from xrdjax.learning.models import build_model
+
+# Named streams of random numbers under a run's root key.
+STREAM_INITIAL, STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION = range(4)
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("step", "params", "statistics", "optimizer"), meta_fields=()
+)
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """All that changes from step to step."""
+
+    step: Int[Array, ""]
+    """Steps done."""
+    params: PyTree
+    statistics: PyTree
+    """Running means of batch normalisation; empty without it."""
+    optimizer: PyTree
+
+
+def initial_state(config: TrainConfig, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
+    """Return the structure of the configured network and its state before the first step."""
+    key = jax.random.fold_in(jax.random.key(config.seed), STREAM_INITIAL)
+    graph, params, statistics = nnx.split(build_model(config.model, config.pattern, key), nnx.Param, ...)
+    state = TrainState(
+        step=jnp.int32(0), params=nnx.to_pure_dict(params), statistics=nnx.to_pure_dict(statistics), optimizer=()
+    )
+    return graph, replace(state, optimizer=optimizer.init(state.params))

@@ -1,0 +1,214 @@
+"""The CIF reader against gemmi's own expansion, and its refusals one by one."""
+
+import pickle
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from xrdjax.crystals.cif import crystal_from_cif_text, read_cif
+from xrdjax.crystals.species import SPECIES, element_of, parse_species
+from xrdjax.crystals.symmetry import metric_tensor
+from xrdjax.errors import CifError
+
+CIFS = sorted((Path(__file__).parents[1] / "data" / "cifs").glob("*.cif"))
+CELL = """
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 5
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+"""
+OPERATIONS = "loop_\n_space_group_symop_operation_xyz\n'x,y,z'\n'-x,-y,-z'\n"
+ATOMS = """loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+_atom_site_U_iso_or_equiv
+"""
+ATOM = "Fe1 Fe 0.1 0.2 0.3 1 0.01\n"
+
+
+def cif(cell: str = CELL, symmetry: str = OPERATIONS, atoms: str = ATOMS + ATOM) -> str:
+    return f"data_test{cell}{symmetry}{atoms}"
+
+
+@pytest.mark.parametrize("path", CIFS, ids=lambda path: path.stem)
+def test_atoms_are_those_of_gemmi(path):
+    crystal = read_cif(path)
+    structure = gemmi.make_small_structure_from_block(gemmi.cif.read(str(path)).sole_block())
+    expected = structure.get_all_unit_cell_sites()
+    assert crystal.num_atoms == len(expected)
+    metric = metric_tensor(crystal.cell)
+    elements = np.array([element_of(species) for species in crystal.species])
+    for site in expected:
+        difference = crystal.fract[elements == site.element.name] - site.fract.tolist()
+        difference -= np.round(difference)
+        assert np.einsum("ni,ij,nj->n", difference, metric, difference).min() < 1e-6**2
+
+
+@pytest.mark.parametrize("path", CIFS, ids=lambda path: path.stem)
+def test_group_is_the_declared_one(path):
+    block = gemmi.cif.read(str(path)).sole_block()
+    assert read_cif(path).space_group == int(block.find_value("_space_group_IT_number"))
+
+
+@pytest.mark.parametrize("path", CIFS, ids=lambda path: path.stem)
+def test_operation_carries_the_first_atom_to_each_image(path):
+    crystal = read_cif(path)
+    first = crystal.first_atoms[crystal.site]
+    operations = crystal.operations
+    images = np.einsum("nij,nj->ni", operations.rotation[crystal.operation], crystal.fract[first])
+    difference = images + operations.translation[crystal.operation] / 24 - crystal.fract
+    assert np.abs(difference - np.round(difference)).max() < 1e-12
+    assert np.all(crystal.operation[crystal.first_atoms] == 0)
+
+
+def test_special_positions_are_exact_when_written_coarsely():
+    symmetry = "_space_group_IT_number 194\n"
+    cell = CELL.replace("_c 5", "_c 6.5").replace("gamma 90", "gamma 120")
+    crystal = crystal_from_cif_text(cif(cell, symmetry, ATOMS + "Mg1 Mg 0.3333 0.6667 0.25 1 0\n"), "Mg")
+    assert crystal.num_atoms == 2
+    np.testing.assert_allclose(crystal.fract, [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]], atol=1e-15)
+
+
+def test_displacement_is_u_or_b_over_eight_pi_squared():
+    atoms = ATOMS.replace("U_iso", "B_iso") + ATOM.replace("0.01", "0.5(1)")
+    assert crystal_from_cif_text(cif(atoms=atoms), "b").u_iso[0] == pytest.approx(0.5 / (8 * np.pi**2))
+    assert crystal_from_cif_text(cif(), "u").u_iso[0] == 0.01
+    assert crystal_from_cif_text(cif(atoms=ATOMS + ATOM.replace("0.01", "?")), "none").u_iso[0] == 0
+
+
+def test_mixed_site_keeps_both_species():
+    mixed = ATOMS + "Fe1 Fe2+ 0 0 0 0.25 0\nMg1 Mg 0 0 0 0.75 0\n"
+    crystal = crystal_from_cif_text(cif(atoms=mixed), "mixed")
+    assert crystal.species == ("Fe2+", "Mg")
+    assert crystal.occupancy.tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    "symmetry",
+    ["_space_group_name_Hall '-P 1'\n", "_symmetry_space_group_name_H-M 'P -1'\n", "_symmetry_Int_Tables_number 2\n"],
+)
+def test_symmetry_from_any_tag_is_the_same(symmetry):
+    np.testing.assert_array_equal(
+        crystal_from_cif_text(cif(symmetry=symmetry), "a").fract, crystal_from_cif_text(cif(), "b").fract
+    )
+
+
+def test_block_without_atoms_is_passed_over():
+    assert crystal_from_cif_text("data_global\n_publ_x y\n" + cif(), "two blocks").num_atoms == 2
+
+
+REFUSED = {
+    "not CIF syntax": "data_test\nloop_\n_a\n_b\n1\n",
+    "no atoms (_atom_site_fract_x)": cif(atoms=""),
+    "2 data blocks have atoms (test, other)": cif() + cif().replace("data_test", "data_other"),
+    "_cell_length_a is absent": cif(cell=CELL.replace("_cell_length_a 4", "")),
+    "_cell_length_c is ?": cif(cell=CELL.replace("_c 5", "_c ?")),
+    "cell 4 4 0 90 90 90 encloses no volume": cif(cell=CELL.replace("_c 5", "_c 0")),
+    "cell 4 4 5 90 90 180 encloses no volume": cif(cell=CELL.replace("gamma 90", "gamma 180")),
+    "no symmetry": cif(symmetry=""),
+    "space-group symbol 'Q 7' is unknown": cif(symmetry="_symmetry_space_group_name_H-M 'Q 7'\n"),
+    "'P 4/n' has two origins": cif(symmetry="_symmetry_space_group_name_H-M 'P 4/n'\n"),
+    "_space_group_IT_number is '231'": cif(symmetry=OPERATIONS + "_space_group_IT_number 231\n"),
+    "_space_group_IT_number says space group 1, the": cif(symmetry="_space_group_IT_number 1\n" + OPERATIONS),
+    "'P 1 21/c 1' says space group 14, the": cif(symmetry="_space_group_name_H-M_alt 'P 1 21/c 1'\n" + OPERATIONS),
+    "'-P 4' says space group 83, the": cif(symmetry="_space_group_name_Hall '-P 4'\n" + OPERATIONS),
+    "'-x,-y' cannot be read": cif(symmetry=OPERATIONS.replace("-x,-y,-z", "-x,-y")),
+    "the 2 symmetry operations do not form a group": cif(symmetry=OPERATIONS.replace("-x,-y,-z", "-y,x,z")),
+    "the cell contradicts space group 221": cif(symmetry="_space_group_IT_number 221\n"),
+    "site Zz1: 'Zz' names no known element": cif(atoms=ATOMS + "Zz1 Zz 0 0 0 1 0\n"),
+    "site Es1: 'Es' has no X-ray scattering factor": cif(atoms=ATOMS + "Es1 Es 0 0 0 1 0\n"),
+    "site Wat1: 'Wat1' is a dummy atom": cif(atoms=ATOMS + "Wat1 ? 0 0 0 1 0\n"),
+    "a coordinate of site Fe1 is unknown": cif(atoms=ATOMS + "Fe1 Fe 0 ? 0 1 0\n"),
+    "occupancy 1.2 at site Fe1; expected (0, 1]": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1.2 0\n"),
+    "occupancy 0 at site Fe1; expected (0, 1]": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 0 0\n"),
+    "u_iso -0.1 Å² at site Fe1": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 -0.1\n"),
+    "sites Fe1 and Fe2 are one Fe atom twice": cif(atoms=ATOMS + ATOM + "Fe2 Fe -0.1 0.8 0.7 1 0\n"),
+    "the atom loop has no _atom_site_label": cif(atoms=ATOMS.replace("_label", "_note") + ATOM),
+    "hundreds of atoms share one place": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 0\n" * 600),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_refusal_is_one_line_that_names_file_and_reason(reason, tmp_path):
+    path = tmp_path / "bad.cif"
+    path.write_text(REFUSED[reason])
+    with pytest.raises(CifError) as caught:
+        read_cif(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_large_a_cell_is_refused(monkeypatch):
+    monkeypatch.setattr("xrdjax.crystals.cif.MAX_ATOMS", 1)
+    with pytest.raises(CifError, match="more than 1 atoms in the cell"):
+        crystal_from_cif_text(cif(), "large")
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(CifError, match="No such file"):
+        read_cif(tmp_path / "absent.cif")
+    with pytest.raises(CifError, match="Is a directory"):
+        read_cif(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "noise.cif"
+    path.write_bytes(np.random.default_rng(0).bytes(4096))
+    with pytest.raises(CifError):
+        read_cif(path)
+
+
+def test_error_survives_a_process_boundary():
+    error = pickle.loads(pickle.dumps(CifError(Path("a.cif"), "no atoms")))
+    assert (str(error), error.path, error.reason) == ("a.cif: no atoms", "a.cif", "no atoms")
+
+
+def test_species_are_the_entries_of_gemmis_table():
+    ignored = gemmi.IT92_get_ignore_charge()
+    gemmi.IT92_set_ignore_charge(False)
+    try:
+        elements = [gemmi.Element(number) for number in range(1, 119)] + [gemmi.Element("D")]
+        expected = {element.name for element in elements if gemmi.IT92_get_exact(element, 0)}
+        for charge in (*range(-9, 0), *range(1, 10)):
+            name = f"{abs(charge)}{'+' if charge > 0 else '-'}"
+            expected |= {element.name + name for element in elements if gemmi.IT92_get_exact(element, charge)}
+    finally:
+        gemmi.IT92_set_ignore_charge(ignored)
+    assert set(SPECIES) == expected
+    assert [SPECIES.index(name) for name in ("H", "Cf", "D")] == [0, 97, 98]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "species"),
+    [
+        ("Ca2+", "Ca2+"),
+        ("Ca+2", "Ca2+"),
+        ("CA", "Ca"),
+        ("Na+", "Na1+"),
+        ("Na1+", "Na1+"),
+        ("O2-", "O2-"),
+        ("Fe6+", "Fe"),
+        ("Fe0+", "Fe"),
+        ("D", "D"),
+        ("Ow1", "O"),
+        ("C13A", "C"),
+        ("Co1", "Co"),
+    ],
+)
+def test_symbol_is_understood(symbol, species):
+    assert parse_species(symbol) == species
+
+
+@pytest.mark.parametrize("symbol", ["", "?", "Xx", "X", "Va", "WatII", "DUM1", "Es", "Fe/Mg", "Fe0.5Mg0.5", "1"])
+def test_symbol_is_refused(symbol):
+    with pytest.raises(ValueError, match="'"):
+        parse_species(symbol)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from record import write_result
 
-from xrdjax.config import AugmentConfig, PatternConfig, TrainConfig
+from xrdjax.config import AugmentConfig, PatternConfig
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction import structure_factor
 from xrdjax.patterns import generate, planning

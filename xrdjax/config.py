@@ -1,7 +1,7 @@
 """What a run is made of: frozen dataclasses with their units and allowed ranges.
 
-A configuration file is a Python file with `get_config() -> TrainConfig`. The JSON written beside a run rebuilds it exactly.
-Ranges stand in the annotations and are checked, all at once, by `validate`.
+A configuration file is a Python file with `get_config() -> TrainConfig`. The JSON written beside a run rebuilds it
+exactly. Ranges stand in the annotations and are checked, all at once, by `validate`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def _axes(text: str) -> tuple[Axis, ...]:
 
 
 SEEN_AXES = _axes("111 100 010 001 110 101 210 012 112 121 122 212 103 310 123 312 023 302 313 331")
-"""The twenty zone axes that the paper's model-4 is trained on; the first ten are model-3's, 100 010 001 111 model-2's."""
+"""The zone axes that the paper's model-4 is trained on; the first ten are model-3's, 100 010 001 111 model-2's."""
 UNSEEN_AXES = _axes("131 211 011 120")
 """The four axes on which the paper tests what its models were never shown."""
 

@@ -146,7 +146,7 @@ def test_other_files_are_refused(tmp_path):
         CrystalStore.open(tmp_path / "other")
     with pytest.raises(StoreError, match="text: not a crystal store"):
         CrystalStore.open(tmp_path / "text")
-    with pytest.raises(StoreError, match="opne: no such file; .*'open' is the one included"):
+    with pytest.raises(StoreError, match=r"opne: no such file; .*'open' is the one included"):
         CrystalStore.open("opne")
 
 

@@ -61,7 +61,8 @@ def zone_spots(
 
     `wavelength` in Å. `occupancy`, `debye_waller` and `ions` switch site occupancies, exp(−8π²U s²) and the ions' own
     form factors on; without them every site is full, at rest and neutral. `precision` is that of the calculation:
-    float32 is what training uses. Raises XrdjaxError for an axis without direction or a wavelength that is not positive.
+    float32 is what training uses. Raises XrdjaxError for an axis without direction or a wavelength that is not
+    positive.
     """
     if not wavelength > 0:
         raise XrdjaxError(f"wavelength {wavelength} Å: expected a positive length")
@@ -91,7 +92,7 @@ def scatterers(
     debye_waller: bool = False,
     ions: bool = True,
 ) -> Scatterers:
-    """Return the crystal's atoms for the device, padded to few sizes: float64, or float32 with fixed-point coordinates."""
+    """Return the crystal's atoms for the device, padded to few sizes; float32 goes with fixed-point coordinates."""
     names = crystal.species if ions else tuple(map(element_of, crystal.species))
     padding = round_up(crystal.num_atoms) - crystal.num_atoms
     weight = crystal.occupancy if occupancy else np.ones(crystal.num_atoms)

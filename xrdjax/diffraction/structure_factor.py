@@ -1,4 +1,4 @@
-"""Structure factors F(hkl) = Σ_j occ_j f_j(s²) exp(−8π² U_j s²) exp(+2πi h·x_j), the sum running over one conventional cell.
+"""Structure factors F(hkl) = Σ_j occ_j f_j(s²) exp(−8π² U_j s²) exp(+2πi h·x_j) of one conventional cell.
 
 Fractional coordinates come in one of two forms. Floating point: h·x is summed in that precision, differentiable, and
 reduced modulo 1 before the sine. Fixed point, uint32 in units of 2⁻³² of a cell edge: h·x is an integer product that
@@ -44,8 +44,9 @@ def intensities(
 ) -> Float[Array, "spots"]:
     """Return |F|² in electrons squared at hkl = i g1 + j g2 and s² in 1/Å², zero from `num_spots` on.
 
-    Both lists are padded to whole blocks, and only the blocks that hold one of the first `num_atoms` or `num_spots` are
-    worked through. Traced numbers let the padding of a batch cost nothing; Python integers keep reverse differentiation.
+    Both lists are padded to whole blocks, and only the blocks that hold one of the first `num_atoms` or `num_spots`
+    are worked through. Traced numbers let the padding of a batch cost nothing; Python integers keep reverse
+    differentiation.
     """
 
     def block(values: Array, number: Int[Array, ""], size: int) -> Array:
@@ -85,7 +86,7 @@ def num_blocks(number: int | Int[Array, ""], size: int) -> int | Int[Array, ""]:
 def _phase(
     fract: Shaped[Array, "3"], plane_hkl: Int[Array, "2 3"], ij: Int[Array, "spots 2"]
 ) -> Shaped[Array, "spots"]:
-    """Return h·x in the representation of `fract`: int32 in 2⁻³² cycles, or floating point in cycles, in [−1/2, 1/2]."""
+    """Return h·x as `fract` is represented: int32 in 2⁻³² cycles, or floating point in cycles within ±1/2."""
     if fract.dtype == jnp.uint32:
         fract = jax.lax.bitcast_convert_type(fract, jnp.int32)
         along = (plane_hkl * fract).sum(-1, dtype=jnp.int32)

@@ -1,13 +1,13 @@
 """The plane of reciprocal space that belongs to a zone axis, and the list of its reflections.
 
-The reflections of zone [uvw], hu + kv + lw = 0, form a two-dimensional lattice hkl = i g1 + j g2. An integer basis of it
-follows from uvw alone (host); it is then Gauss-reduced in the crystal's own metric (traced), so that a disc of radius
-|G| < g_max is a short list of rows: row j holds i = low_j … high_j. Without anomalous scattering |F(−h)| = |F(h)|, so
-only the half j > 0, or j = 0 and i > 0, is listed.
+The reflections of zone [uvw], hu + kv + lw = 0, form a two-dimensional lattice hkl = i g1 + j g2. An integer basis of
+it follows from uvw alone (host); it is then Gauss-reduced in the crystal's own metric (traced), so that a disc of
+radius |G| < g_max is a short list of rows: row j holds i = low_j … high_j. Without anomalous scattering
+|F(−h)| = |F(h)|, so only the half j > 0, or j = 0 and i > 0, is listed.
 
-Frame: e3 = t/|t| with t = u a + v b + w c; e1 = Cartesian x without its e3 part, normalised (y where x ∥ e3); e2 = e3 × e1.
-The crystal is seen from +t. Positions are G·e1, G·e2 in 1/Å without 2π. Products are written out as multiply-adds: a
-matrix product may run in TF32 on a GPU, whose ten mantissa bits would move spots.
+Frame: e3 = t/|t| with t = u a + v b + w c; e1 = Cartesian x without its e3 part, normalised (y where x ∥ e3);
+e2 = e3 × e1. The crystal is seen from +t. Positions are G·e1, G·e2 in 1/Å without 2π. Products are written out as
+multiply-adds: a matrix product may run in TF32 on a GPU, whose ten mantissa bits would move spots.
 """
 
 import math
@@ -115,7 +115,7 @@ def reduce_basis(basis: Int[jax.Array, "2 3"], reciprocal: Float[jax.Array, "3 3
 @partial(jax.tree_util.register_dataclass, data_fields=("low", "high", "start"), meta_fields=())
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The half disc |i g1 + j g2| < g_max: in row j the i from `low` to `high`, the first of them being spot `start`."""
+    """The half disc |i g1 + j g2| < g_max: in row j the i from `low` to `high`, the first being spot `start`."""
 
     low: Int[jax.Array, "rows"]
     high: Int[jax.Array, "rows"]

@@ -28,7 +28,7 @@ def draw_system_confusion(counts: Int[np.ndarray, "7 7"], title: str, path: Path
 
 
 def draw_group_confusion(counts: Int[np.ndarray, "230 230"], title: str, path: Path) -> None:
-    """Write the confusion matrix of space groups, each row as shares of a true group; lines part the crystal systems."""
+    """Write the confusion matrix of space groups, rows as shares of a true group; lines part the crystal systems."""
     figure, axes = _canvas(7.6, 6.8, title)
     image = axes.imshow(_row_share(counts), cmap="Blues", vmin=0, vmax=1, extent=(0.5, 230.5, 230.5, 0.5))
     systems = crystal_system_index(np.arange(1, 231))

@@ -1,10 +1,9 @@
 """Protocols: which patterns of held-out crystals a run is asked about. All are recipes for the training renderer.
 
-Every (crystal, zone axis) pair is drawn once, in an order and with in-plane rotations that follow from the seed. Only the
-rotation of the training recipe is kept; crystals are neither strained nor changed.
+Every (crystal, zone axis) pair is drawn once, in an order and with in-plane rotations that follow from the seed. Only
+the rotation of the training recipe is kept; crystals are neither strained nor changed.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,7 +52,7 @@ class Predictions:
 
 
 def protocol_axes(config: TrainConfig) -> dict[str, tuple[Axis, ...]]:
-    """Return the axes of each protocol: those trained on (the paper's twenty if axes were random), and the unseen four."""
+    """Return the axes of each protocol: those trained on (the paper's twenty if random), and the unseen four."""
     trained = tuple(map(coprime_axis, config.pattern.axes)) if not config.pattern.max_index else SEEN_AXES
     return {"seen": trained, "unseen": tuple(axis for axis in UNSEEN_AXES if axis not in trained)}
 
@@ -75,15 +74,12 @@ def predict_part(
     augment = AugmentConfig(rotation_deg=config.augment.rotation_deg)
     plan = make_plan(store, chosen, pattern, augment, config.batch_size)
     predict = jax.jit(partial(_predict_batch, graph, pattern, augment))
-    batches = [
-        jax.device_get(predict(state, store, plan, jax.random.key(seed), number)) for number in _progress(plan)
-    ]
-    is_new, predictions = (jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) for parts in zip(*batches))
+    numbers = tqdm(range(num_walk_batches(plan)), desc="Evaluating", unit="batch", mininterval=1.0)
+    batches = [jax.device_get(predict(state, store, plan, jax.random.key(seed), number)) for number in numbers]
+    is_new, predictions = (
+        jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) for parts in zip(*batches, strict=True)
+    )
     return Predictions(**predictions).select(is_new)
-
-
-def _progress(plan: Plan) -> Iterator[int]:
-    return tqdm(range(num_walk_batches(plan)), desc="Evaluating", unit="batch", mininterval=1.0)
 
 
 def _predict_batch(
@@ -94,7 +90,7 @@ def _predict_batch(
     store: DeviceStore,
     plan: Plan,
     key: Key[Array, ""],
-    number: int,
+    number: Int[Array, ""] | int,
 ) -> tuple[Bool[Array, "batch"], dict[str, Array]]:
     recipe, is_new = walk_recipe(jax.random.fold_in(key, number), number, plan, augment)
     batch = draw_recipe(recipe, store, plan, pattern, augment)

@@ -23,9 +23,7 @@ HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
 TITLES = {"seen": "zone axes of the training", "unseen": "zone axes never trained on"}
 
 
-def evaluate_run(
-    workdir: Path, protocols: tuple[str, ...] = (), max_crystals: int | None = None, seed: int = 0
-) -> str:
+def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: int | None = None, seed: int = 0) -> str:
     """Evaluate a run on its test crystals, write `evaluation/` in its workdir, and return the report's text.
 
     `protocols` are names of `protocol_axes`, all by default. Raises WorkdirError, ConfigError, StoreError.
@@ -96,7 +94,8 @@ def _head_accuracy(predictions: Predictions, head: str, commonest: dict[str, int
 
 def _top1(predictions: Predictions) -> dict[str, float]:
     return {
-        head: float((getattr(predictions, head) == getattr(predictions, f"{head}_ranks")[:, 0]).mean()) for head in HEADS
+        head: float((getattr(predictions, head) == getattr(predictions, f"{head}_ranks")[:, 0]).mean())
+        for head in HEADS
     }
 
 
@@ -127,7 +126,12 @@ def _as_markdown(report: dict, workdir: Path) -> str:
             figures = table["heads"][head]
             cells = (f"{100 * figures[key]:.1f}" for key in ("top1", "top3", "weighted", "commonest"))
             lines.append(f"| {name} | {title} | " + " | ".join(cells) + " |")
-    lines += ["", "Weighted: mean over the classes. Top-1 along each axis:", "", "| axis | crystal system | space group |"]
+    lines += [
+        "",
+        "Weighted: mean over the classes. Top-1 along each axis:",
+        "",
+        "| axis | crystal system | space group |",
+    ]
     lines.append("|---|---:|---:|")
     for name, table in report["protocols"].items():
         for axis, top1 in table["per_axis"].items():

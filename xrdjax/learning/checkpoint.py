@@ -15,8 +15,10 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, keep: int) -> None:
         self._directory = (workdir / "checkpoints").absolute()
+        newest = ocp.training.preservation_policies.LatestN(keep)
         self._checkpointer = ocp.training.Checkpointer(
-            self._directory, preservation_policy=ocp.training.preservation_policies.LatestN(keep)
+            str(self._directory),
+            preservation_policy=newest,  # ty: ignore[invalid-argument-type] (Orbax's own types disagree)
         )
 
     @property
@@ -30,12 +32,12 @@ class Checkpoints:
         if self.latest_step is None:
             raise WorkdirError(f"{self._directory}: holds no checkpoint; train there first")
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
-        return self._checkpointer.load_pytree(self.latest_step, abstract)
+        return self._checkpointer.load(self.latest_step, abstract)
 
     def save(self, step: int, state: TrainState) -> None:
         """Start writing a checkpoint, unless this step already has one."""
         if step != self.latest_step:
-            self._checkpointer.save_pytree_async(step, state)
+            self._checkpointer.save_async(step, state, force=True)  # when to save is the loop's decision
 
     def __enter__(self) -> "Checkpoints":
         return self

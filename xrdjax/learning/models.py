@@ -1,13 +1,14 @@
 """The network: a VGG of 3 × 3 convolutions with two heads, 230 space groups and 7 crystal systems.
 
-With the default `ModelConfig` it is the seed paper's: four blocks of 64 to 512 channels, two fully connected layers of
-4096. Width, depth and picture size are configuration. Dropout takes its key with the call, so that a step is a pure
-function of its arguments. A convolution that batch normalisation follows has no bias: its gradient would be rounding noise,
-which Adam amplifies.
+With the default `ModelConfig` it is the seed paper's: four blocks of 64 to 512 channels, two fully connected layers
+of 4096. Width, depth and picture size are configuration. Dropout takes its key with the call, so that a step is a
+pure function of its arguments. A convolution that batch normalisation follows has no bias: its gradient would be
+rounding noise, which Adam amplifies.
 """
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class Logits:
 
 
 class Block(nnx.Module):
-    """3 × 3 convolutions with ReLU, and a 2 × 2 max-pool, which comes before the last ReLU: the same, at a quarter of the cost."""
+    """Convolutions with ReLU and a max-pool, which comes before the last ReLU: the same at less cost."""
 
     def __init__(self, channels_in: int, channels: int, config: ModelConfig, rngs: nnx.Rngs) -> None:
         dtype = jnp.dtype(config.compute_dtype)
@@ -71,16 +72,13 @@ class TwoHeadVGG(nnx.Module):
     def __init__(self, config: ModelConfig, pattern: PatternConfig, *, rngs: nnx.Rngs) -> None:
         dtype = jnp.dtype(config.compute_dtype)
         channels = (1, *config.channels)
-        self.blocks = nnx.List(
-            Block(before, after, config, rngs) for before, after in zip(channels, channels[1:], strict=False)
-        )
+        self.blocks = nnx.List(Block(before, after, config, rngs) for before, after in pairwise(channels))
         shrink = 2 ** len(config.channels)
-        side = [min(config.features, size // shrink) for size in (pattern.height, pattern.width)]
-        self.side = tuple(side)
-        widths = (side[0] * side[1] * channels[-1], *config.hidden)
+        self.side = min(config.features, pattern.height // shrink), min(config.features, pattern.width // shrink)
+        widths = (self.side[0] * self.side[1] * channels[-1], *config.hidden)
         self.hidden = nnx.List(
             nnx.Linear(before, after, kernel_init=nnx.initializers.he_normal(), dtype=dtype, rngs=rngs)
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
         )
         self.dropout = nnx.Dropout(config.dropout)
         num_indices = 2 * LARGEST_AXIS_INDEX + 1

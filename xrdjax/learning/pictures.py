@@ -5,6 +5,7 @@ from functools import cache
 import gemmi
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 TILE, CAPTION, GAP, COLUMNS = 160, 18, 4, 6
@@ -18,7 +19,7 @@ def prediction_sheet(
     rows = -(-len(pictures) // COLUMNS)
     step_x, step_y = TILE + GAP, TILE + CAPTION + GAP
     sheet = Image.new("RGB", (COLUMNS * step_x + GAP, rows * step_y + GAP), GROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
     for number, (picture, true, guess) in enumerate(zip(pictures, space_group, predicted, strict=True)):
         x, y = GAP + number % COLUMNS * step_x, GAP + number // COLUMNS * step_y
         tile = Image.fromarray(np.round(255 * (1 - picture)).astype(np.uint8))
@@ -32,5 +33,5 @@ def prediction_sheet(
 
 @cache
 def hermann_mauguin(space_group: int) -> str:
-    """Return the short symbol of a space group, such as "P63/mmc"."""
-    return gemmi.find_spacegroup_by_number(space_group).short_name()
+    """Return the symbol of a space group in its standard setting, such as "P63/mmc"."""
+    return gemmi.find_spacegroup_by_number(space_group).hm.replace(" ", "")

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import jax
+import numpy as np
 
 from xrdjax.config import TrainConfig
 from xrdjax.learning.losses import Sums
@@ -24,13 +25,21 @@ class Progress:
         self._schedule = learning_rate(config.optim, config.steps)
         self._reported_step, self._reported_at = first_step, time.monotonic()
 
+    def compiled(self, sums: Sums) -> None:
+        """Wait for the first dispatch, which compiles, and leave it out of the rate unless nothing else is left."""
+        jax.block_until_ready(sums)
+        now = time.monotonic()
+        log.info("Compiled the training step in %.1f s", now - self._reported_at)
+        if self._config.log_every > self._config.steps_per_dispatch:
+            self._reported_step, self._reported_at = self._reported_step + self._config.steps_per_dispatch, now
+
     def report(self, step: int, sums: Sums) -> None:
         """Report the steps since the last report, of which these are the sums."""
-        means = jax.device_get(sums).means()
+        means = sums.means()
         now = time.monotonic()
         rate = (step - self._reported_step) * self._config.batch_size / (now - self._reported_at)
         self._reported_step, self._reported_at = step, now
-        lr = float(self._schedule(step))
+        lr = float(np.asarray(self._schedule(step)))
         self._writer.scalars(
             step, {**{f"train/{name}": value for name, value in means.items()}, "lr": lr, "patterns_per_second": rate}
         )
@@ -42,7 +51,7 @@ class Progress:
         )  # fmt: skip
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None]:
         """Leave the time spent in this block out of the rate."""
         started = time.monotonic()
         yield

@@ -16,9 +16,7 @@ from xrdjax.learning.models import build_model
 STREAM_INITIAL, STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION = range(4)
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=("step", "params", "statistics", "optimizer"), meta_fields=()
-)
+@partial(jax.tree_util.register_dataclass, data_fields=("step", "params", "statistics", "optimizer"), meta_fields=())
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
     """All that changes from step to step."""

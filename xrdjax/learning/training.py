@@ -1,12 +1,12 @@
 """The training loop. A step is a pure function of (state, store, plan, root key): it draws its own batch.
 
-Everything random follows from the seed and the step, so a run that is stopped and started again goes on as if nothing had
-happened. The host only starts steps, and reads their sums once an interval.
+Everything random follows from the seed and the step, so a run that is stopped and started again goes on as if nothing
+had happened. The host only starts steps, and reads their sums once an interval.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from xrdjax.config import TrainConfig, differences, from_json, to_json, validate
 from xrdjax.crystals.store import CrystalStore
@@ -31,7 +31,7 @@ from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION
 from xrdjax.learning.writer import Writer
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import Batch, draw_batch, select_crystals
-from xrdjax.patterns.planning import Plan, make_plan
+from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH, Plan, make_plan
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,15 @@ Step = Callable[[TrainState, DeviceStore, Plan, Key[Array, ""]], tuple[TrainStat
 SHEET = 24  # pictures shown in TensorBoard
 
 
-def train(config: TrainConfig, workdir: Path) -> None:
-    """Train in `workdir`, going on from its newest checkpoint. Raises ConfigError, StoreError, WorkdirError."""
-    validate(config)
+def train(config: TrainConfig, workdir: Path, devices: Sequence[jax.Device] | None = None) -> None:
+    """Train in `workdir` on these devices (all by default), going on from its newest checkpoint.
+
+    Raises ConfigError, StoreError, WorkdirError.
+    """
+    config = validate(config)
     open_workdir(config, workdir)
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
+    devices = jax.devices() if devices is None else devices
+    mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
     with jax.set_mesh(mesh), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         run = prepare(config, NamedSharding(mesh, PartitionSpec()))
         state = run.state if checkpoints.latest_step is None else checkpoints.restore(run.state)
@@ -96,10 +100,12 @@ def prepare(config: TrainConfig, sharding: NamedSharding) -> Run:
     optimizer = build_optimizer(config.optim, config.steps)
     graph, state = initial_state(config, optimizer)
     plans = [
-        make_plan(store, select_crystals(crystals, config.data, part), config.pattern, config.augment, config.batch_size)
+        make_plan(
+            store, select_crystals(crystals, config.data, part), config.pattern, config.augment, config.batch_size
+        )
         for part in ("train", "validation")
     ]
-    check_devices(plans[0], config)
+    check_devices(plans[0], config, sharding.mesh.size)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     log.info(
         "%s: %d crystals on the device in %.1f s; network of %.2f million parameters",
@@ -128,26 +134,24 @@ def restore_run(workdir: Path) -> tuple[TrainConfig, nnx.GraphDef, TrainState]:
         return config, graph, checkpoints.restore(state)
 
 
-def check_devices(plan: Plan, config: TrainConfig) -> None:
+def check_devices(plan: Plan, config: TrainConfig, num_devices: int) -> None:
     """Raise ConfigError unless every bucket of a batch spreads evenly over the devices."""
-    uneven = [bucket.slots for bucket in plan.buckets if bucket.slots % jax.device_count()]
+    uneven = [bucket.slots for bucket in plan.buckets if bucket.slots % num_devices]
     if uneven:
         raise ConfigError(
             f"batch_size = {config.batch_size}: a part of {uneven[0]} patterns cannot be spread over "
-            f"{jax.device_count()} devices; expected a multiple of {16 * jax.device_count()}"
+            f"{num_devices} devices; expected a multiple of {MOST_BUCKETS_PER_BATCH * num_devices}"
         )
 
 
 def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Step:
     """Return the function that does `steps_per_dispatch` optimiser steps and sums their metrics."""
 
-    def one_step(
-        state: TrainState, store: DeviceStore, plan: Plan, root: Key[Array, ""]
-    ) -> tuple[TrainState, Sums]:
+    def one_step(state: TrainState, store: DeviceStore, plan: Plan, root: Key[Array, ""]) -> tuple[TrainState, Sums]:
         batch = draw_batch(step_key(root, STREAM_DATA, state.step), store, plan, config.pattern, config.augment)
         dropout = step_key(root, STREAM_DROPOUT, state.step)
 
-        def loss_of(params: nnx.State) -> tuple[Array, tuple[Sums, nnx.State]]:
+        def loss_of(params: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
             model = nnx.merge(graph, params, state.statistics, copy=True)
             logits = model(batch.image, batch.recipe.uvw, dropout)
             loss, sums = two_head_loss(logits, batch, config.optim.label_smoothing)
@@ -158,9 +162,7 @@ def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, conf
         params = optax.apply_updates(state.params, updates)
         return TrainState(step=state.step + 1, params=params, statistics=statistics, optimizer=moments), sums
 
-    def many_steps(
-        state: TrainState, store: DeviceStore, plan: Plan, root: Key[Array, ""]
-    ) -> tuple[TrainState, Sums]:
+    def many_steps(state: TrainState, store: DeviceStore, plan: Plan, root: Key[Array, ""]) -> tuple[TrainState, Sums]:
         state, sums = jax.lax.scan(
             lambda state, _: one_step(state, store, plan, root), state, length=config.steps_per_dispatch
         )
@@ -172,9 +174,7 @@ def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, conf
 def make_evaluate(graph: nnx.GraphDef, config: TrainConfig) -> Callable[..., tuple[Batch, Logits, Sums]]:
     """Return the function that draws a batch by a key and predicts it."""
 
-    def evaluate(
-        state: TrainState, store: DeviceStore, plan: Plan, key: Key[Array, ""]
-    ) -> tuple[Batch, Logits, Sums]:
+    def evaluate(state: TrainState, store: DeviceStore, plan: Plan, key: Key[Array, ""]) -> tuple[Batch, Logits, Sums]:
         batch = draw_batch(key, store, plan, config.pattern, config.augment)
         logits = nnx.merge(graph, state.params, state.statistics, copy=True)(batch.image, batch.recipe.uvw)
         return batch, logits, two_head_loss(logits, batch)[1]
@@ -189,12 +189,11 @@ def step_key(root: Key[Array, ""], stream: int, step: Array | int) -> Key[Array,
 
 def _loop(run: Run, state: TrainState, first_step: int, checkpoints: Checkpoints, writer: Writer) -> None:
     config, sums = run.config, None
-    started = time.monotonic()
-    one_dispatch = run.step.lower(state, run.store, run.plan, run.root).compile()
-    log.info("Compiled the training step in %.1f s", time.monotonic() - started)
     progress = Progress(config, first_step, writer)
     for step in range(first_step + config.steps_per_dispatch, config.steps + 1, config.steps_per_dispatch):
-        state, new = one_dispatch(state, run.store, run.plan, run.root)
+        state, new = run.step(state, run.store, run.plan, run.root)
+        if step == first_step + config.steps_per_dispatch:
+            progress.compiled(new)
         sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
         if step % config.log_every == 0 or step == config.steps:
             progress.report(step, sums)

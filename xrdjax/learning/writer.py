@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # ty: ignore[missing-module-member]
+from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[missing-module-member]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 

@@ -1,4 +1,4 @@
-"""Random changes of one crystal's atoms. Padding atoms may be changed too: their occupancy is zero, so nothing is seen."""
+"""Random changes of one crystal's atoms. Padding may be changed too: its occupancy is zero, so nothing is seen."""
 
 import jax
 import jax.numpy as jnp

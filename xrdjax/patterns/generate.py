@@ -242,14 +242,15 @@ def _bucket_of(plane: ZonePlane, num_atoms: int, pattern: PatternConfig) -> Buck
 
 
 _draw_batch_jit = jax.jit(draw_batch, static_argnames=("pattern", "augment"))
-_residents: WeakKeyDictionary[CrystalStore, dict[TrainConfig, tuple[DeviceStore, Plan]]] = WeakKeyDictionary()
+_on_device: WeakKeyDictionary[CrystalStore, DeviceStore] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[CrystalStore, dict[TrainConfig, Plan]] = WeakKeyDictionary()
 
 
 def _resident(store: CrystalStore, config: TrainConfig) -> tuple[DeviceStore, Plan]:
-    known = _residents.setdefault(store, {})
-    if config not in known:
-        device_store = to_device(store)
+    if store not in _on_device:
+        _on_device[store] = to_device(store)
+    plans = _plans.setdefault(store, {})
+    if config not in plans:
         crystals = select_crystals(store, config.data, "train")
-        plan = make_plan(device_store, crystals, config.pattern, config.augment, config.batch_size)
-        known[config] = device_store, plan
-    return known[config]
+        plans[config] = make_plan(_on_device[store], crystals, config.pattern, config.augment, config.batch_size)
+    return _on_device[store], plans[config]

@@ -1,18 +1,18 @@
 """Static shapes for a batch of very unequal crystals.
 
 Cells hold 1 to 600 atoms, zones 10 to 5,000 reflections, and a compiled step knows one shape only. Padding all to the
-largest would waste nearly everything. So the list of pairs (crystal, zone axis) is cut into buckets, each a fixed share of
-every batch, by halving again and again the bucket that costs most, along the property that saves most. A bucket's shapes
-are the maxima over its own pairs, so nothing ever overflows; loops run only as far as the batch at hand needs, so what a
-bucket costs is the largest of the few pairs that are drawn from it. Cuts lie at exact fractions of the list; a pair that straddles a cut belongs to both
-buckets and is drawn by each with its share, so that every pair keeps the same probability.
+largest would waste nearly everything. So the list of pairs (crystal, zone axis) is cut into buckets, each a fixed
+share of every batch, by halving again and again the bucket that costs most, along the property that saves most. A
+bucket's shapes are the maxima over its own pairs, so nothing ever overflows; loops run only as far as the batch at
+hand needs, so what a bucket costs is the largest of the few pairs that are drawn from it. Cuts lie at exact fractions
+of the list; a pair that straddles a cut belongs to both buckets and is drawn by each with its share, so that every
+pair keeps the same probability.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xrdjax.config import AugmentConfig, PatternConfig
-from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK, num_blocks
+from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK
 from xrdjax.diffraction.zone import coprime_axis, half_disc, plane_heights, zone_basis, zone_plane
 from xrdjax.patterns.device_store import DeviceStore
 from xrdjax.patterns.render import num_nodes
@@ -115,7 +115,8 @@ def cut_into_buckets(
 
     def halvable(share: tuple[int, int]) -> bool:
         slots = share[1] - share[0]
-        return slots % 2 == 0 and slots // 2 >= smallest
+        has_pairs = slots * num_pairs >= 3 * batch_size  # so that at least two lie within, one for each half
+        return slots % 2 == 0 and slots // 2 >= smallest and has_pairs
 
     while len(shares) < NUM_BUCKETS and (candidates := [share for share in shares if halvable(share)]):
         start, stop = max(candidates, key=cost)
@@ -158,11 +159,15 @@ def _cheapest_order(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: in
 def _bucket(slots: int, largest: Int[np.ndarray, "5"]) -> Bucket:
     return Bucket(
         slots=slots,
-        atoms=num_blocks(int(largest[ATOMS]), ATOM_BLOCK) * ATOM_BLOCK,
-        spots=num_blocks(int(largest[SPOTS]), SPOT_BLOCK) * SPOT_BLOCK,
+        atoms=_whole_blocks(largest[ATOMS], ATOM_BLOCK),
+        spots=_whole_blocks(largest[SPOTS], SPOT_BLOCK),
         columns=int(largest[COLUMNS]),
         rows=int(largest[ROWS]),
     )
+
+
+def _whole_blocks(number: np.integer, size: int) -> int:
+    return math.ceil(number / size) * size
 
 
 def make_plan(
@@ -200,5 +205,5 @@ def zone_axes(pattern: PatternConfig) -> list[tuple[int, int, int]]:
     if not pattern.max_index:
         return [coprime_axis(axis) for axis in pattern.axes]
     indices = range(-pattern.max_index, pattern.max_index + 1)
-    every = product(indices, repeat=3)
+    every = ((u, v, w) for u in indices for v in indices for w in indices)
     return [axis for axis in every if axis > (0, 0, 0) and math.gcd(*axis) == 1]

@@ -1,8 +1,8 @@
 """What is drawn in each picture of a batch: a pure function of a key, sampled on the device.
 
-A batch has numbered slots. All pairs (crystal, zone axis) stand in one list, and slot s of B draws uniformly from its own
-stretch [s P/B, (s + 1) P/B) of the P pairs: every pair is expected exactly B/P times in a batch. `planning.py` sorts the
-list such that neighbouring pairs cost alike, so that the shapes of a slot can be static and small.
+A batch has numbered slots. All pairs (crystal, zone axis) stand in one list, and slot s of B draws uniformly from its
+own stretch [s P/B, (s + 1) P/B) of the P pairs: every pair is expected exactly B/P times in a batch. `planning.py`
+sorts the list such that neighbouring pairs cost alike, so that the shapes of a slot can be static and small.
 """
 
 import math
@@ -50,11 +50,12 @@ def sample_recipe(key: Key[Array, ""], plan: Plan, augment: AugmentConfig) -> Re
 
 
 def walk_recipe(
-    key: Key[Array, ""], batch: Int[Array, ""], plan: Plan, augment: AugmentConfig
+    key: Key[Array, ""], batch: Int[Array, ""] | int, plan: Plan, augment: AugmentConfig
 ) -> tuple[Recipe, Bool[Array, "slots"]]:
     """Return batch 0, 1, … of a walk over all pairs, each met once, and which of its slots have not run out of pairs.
 
-    Slot s walks its own stretch, so that the shapes of the plan hold; `num_walk_batches` says how many batches there are.
+    Slot s walks its own stretch, so that the shapes of the plan hold; `num_walk_batches` says how many batches there
+    are.
     """
     place = plan.slot_start + batch
     stop = jnp.append(plan.slot_start[1:], plan.pair.shape[0])

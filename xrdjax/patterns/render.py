@@ -5,9 +5,10 @@ A disc of radius r covers of a pixel at distance d from its centre the overlap o
 than a pixel, and grey proportional to r for smaller ones, so that nothing flickers and an absent reflection leaves no
 trace. Where discs overlap the largest coverage counts.
 
-The picture is gathered, not scattered: the discs that can cover a pixel are centred on the few lattice nodes around the
-pixel's own lattice coordinates. The cost does not depend on the number of spots, and the order of summation does not
-exist. How many nodes must be looked at follows from the largest radius and the spacing of the lattice lines: `num_nodes`.
+The picture is gathered, not scattered: the discs that can cover a pixel are centred on the few lattice nodes around
+the pixel's own lattice coordinates. The cost does not depend on the number of spots, and the order of summation does
+not exist. How many nodes must be looked at follows from the largest radius and the spacing of the lattice lines:
+`num_nodes`.
 
 Frame: x to the right, y upwards, origin in the middle of the picture.
 """

@@ -1,0 +1,144 @@
+"""Training: resuming, records, one compilation, and that it learns."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from xrdjax.config import OptimConfig
+from xrdjax.errors import ConfigError, WorkdirError
+from xrdjax.learning import training
+from xrdjax.learning.training import prepare, restore_run
+
+
+def train(config, workdir):
+    training.train(config, workdir, jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_config, tmp_path_factory):
+    """The workdir of a run that was never stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    train(small_config, workdir)
+    return workdir
+
+
+@pytest.fixture
+def one_device():
+    """The mesh that training uses, of one device."""
+    mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        yield NamedSharding(mesh, PartitionSpec())
+
+
+def records(workdir, *leave_out):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in leave_out} for line in lines]
+
+
+def assert_same_state(first, second):
+    jax.tree.map(np.testing.assert_array_equal, restore_run(first)[2], restore_run(second)[2])
+
+
+def test_stopped_run_goes_on_bit_for_bit(small_config, whole_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_validate", stop_at(4, training._validate))
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / "checkpoints" / "8").exists()
+    train(small_config, tmp_path)
+    assert_same_state(whole_run, tmp_path)
+    clock = ("time", "patterns_per_second")
+    assert records(tmp_path, *clock) == records(whole_run, *clock)
+
+
+def stop_at(step, validate):
+    """Interrupt at the first validation after this step: work is lost, records are ahead of the checkpoint."""
+
+    def interrupted(run, state, at, writer):
+        if at > step:
+            raise KeyboardInterrupt
+        validate(run, state, at, writer)
+
+    return interrupted
+
+
+def test_finished_run_is_left_alone(small_config, whole_run, caplog):
+    before = (whole_run / "metrics.jsonl").read_text()
+    with caplog.at_level(logging.INFO, "xrdjax"):
+        train(small_config, whole_run)
+    assert "all 8 steps are done" in caplog.text
+    assert (whole_run / "metrics.jsonl").read_text() == before
+
+
+def test_records_hold_what_users_watch(whole_run):
+    events = EventAccumulator(str(whole_run / "tensorboard"))
+    events.Reload()
+    scalars = {"train/loss", "train/accuracy/space_group", "train/accuracy/crystal_system", "lr", "patterns_per_second"}
+    assert scalars <= set(events.Tags()["scalars"])
+    assert [entry.step for entry in events.Scalars("train/loss")] == [2, 4, 6, 8]
+    assert [entry.step for entry in events.Images("validation/patterns")] == [4, 8]
+    assert events.Images("validation/patterns")[0].encoded_image_string.startswith(b"\x89PNG")
+    lines = {line["step"]: line for line in records(whole_run) if "train/loss" in line}
+    for entry in events.Scalars("train/loss"):
+        assert lines[entry.step]["train/loss"] == pytest.approx(entry.value, rel=1e-6)
+
+
+def test_workdir_of_another_configuration_is_refused(small_config, whole_run):
+    with pytest.raises(WorkdirError, match=r"optim\.lr: 0\.003 → 0\.001") as caught:
+        train(replace(small_config, optim=OptimConfig(lr=1e-3)), whole_run)
+    assert str(whole_run) in str(caught.value)
+
+
+def test_damaged_saved_configuration_is_named(small_config, whole_run, tmp_path):
+    workdir = shutil.copytree(whole_run, tmp_path / "copy")
+    (workdir / "config.json").write_text('{"seed": 0')
+    with pytest.raises(ConfigError, match=r"copy/config\.json: not JSON"):
+        train(small_config, workdir)
+
+
+def test_step_compiles_once(small_config, one_device):
+    run = prepare(small_config, one_device)
+    state = run.state
+    for _ in range(3):
+        state, _ = run.step(state, run.store, run.plan, run.root)
+    assert run.step._cache_size() == 1
+    assert int(state.step) == 3
+
+
+def test_steps_in_one_dispatch_are_the_same_steps(small_config, one_device):
+    def after_four_steps(config, dispatches):
+        run = prepare(config, one_device)
+        state, totals = run.state, []
+        for _ in range(dispatches):
+            state, sums = run.step(state, run.store, run.plan, run.root)
+            totals.append(float(sums.space_group_loss))
+        return state, sum(totals)
+
+    singly, loss = after_four_steps(small_config, 4)
+    together, loss_together = after_four_steps(replace(small_config, steps_per_dispatch=4, log_every=4), 1)
+    assert loss_together == pytest.approx(loss, rel=1e-4)
+    # Adam's first steps divide rounding noise by itself: compare where the gradient is above it.
+    difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), singly.params, together.params)
+    assert max(jax.tree.leaves(difference)) < 4 * small_config.optim.lr
+
+
+def test_batch_that_devices_cannot_share_is_refused(small_config):
+    mesh = jax.make_mesh((4,), ("data",), (AxisType.Auto,))
+    with jax.set_mesh(mesh), pytest.raises(ConfigError, match="batch_size = 6: a part of 3 patterns"):
+        prepare(small_config, NamedSharding(mesh, PartitionSpec()))
+
+
+def test_network_learns_crystals_it_sees(small_config, tmp_path):
+    config = replace(small_config, steps=400, batch_size=15, log_every=50, validate_every=400, checkpoint_every=400)
+    train(config, tmp_path)
+    losses = [line["train/loss"] for line in records(tmp_path) if "train/loss" in line]
+    # Guessing costs ln 230 + ln 7 = 7.4; knowing only the six equally common groups costs 2 ln 6 = 3.6.
+    assert losses[0] > 5
+    assert losses[-1] < 3

@@ -1,0 +1,102 @@
+"""Write the figures of benchmarks/results/*.json into README.md and docs/, between markers; --check only compares.
+
+python tools/update_docs.py [--check]
+
+A block starts with a line `<!-- figures: NAME -->` and ends with `<!-- end -->`; NAME is a function of this file.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite, or compare and leave with status 1 where a page is stale."""
+    stale = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        new = BLOCK.sub(lambda match: match[1] + BLOCKS[match[2]]() + match[3], text)
+        if new != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if "--check" not in sys.argv:
+                page.write_text(new, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        sys.exit(f"{', '.join(stale)}: figures differ from benchmarks/results; run python tools/update_docs.py")
+
+
+def demo() -> str:
+    """Return what the demo reaches, as a table."""
+    result = _result("demo")
+    rows = ["| zone axes | head | top-1 | top-3 | weighted | always the commonest |", "|---|---|---:|---:|---:|---:|"]
+    for name, title in (("seen", "trained on"), ("unseen", "never trained on")):
+        for head in ("crystal_system", "space_group"):
+            figures = result["protocols"][name]["heads"][head]
+            cells = (f"{100 * figures[key]:.1f} %" for key in ("top1", "top3", "weighted", "commonest"))
+            rows.append(f"| {title} | {head.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    seconds, rate = result["seconds"], result["patterns_per_second"]["median"]
+    trained = f"{result['steps'] * result['batch_size']:,} patterns in {_minutes(seconds['training'])} of training"
+    evaluated = f"{result['patterns']:,} patterns of {result['crystals']:,} held-out crystals"
+    rows += [
+        "",
+        f"{trained}, start-up and compilation included ({rate:,} patterns/s), and {_minutes(seconds['evaluation'])} "
+        f"of evaluation on {evaluated}; {_where(result)}.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def open_hundred() -> str:
+    """Return the first hundred steps on the whole embedded set."""
+    result = _result("open_100")
+    rows = ["| step | loss | space group | crystal system | patterns/s |", "|---:|---:|---:|---:|---:|"]
+    for line in result["log"]:
+        rows.append(
+            f"| {line['step']} | {line['train/loss']:.2f} | {100 * line['train/accuracy/space_group']:.1f} % | "
+            f"{100 * line['train/accuracy/crystal_system']:.1f} % | {line['patterns_per_second']:,.0f} |"
+        )
+    return "\n".join([*rows, "", f"Measured on {_where(result)}."]) + "\n"
+
+
+def kernel_phases() -> str:
+    """Return the cost of the two forms of coordinates."""
+    result = _result("kernels")["phases_ns_per_atom_and_spot"]
+    fixed, floating = result["fixed point"], result["floating point"]
+    return f"On a CPU {fixed} ns an atom and reflection, against {floating} ns in floating point.\n"
+
+
+def kernel_batches() -> str:
+    """Return rates by number of buckets and by picture size."""
+    result = _result("kernels")
+    rows = ["| 128 × 128, everything on | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["batches_patterns_per_second"].items()]
+    rows += ["", "| picture, eight buckets, everything on | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["sizes_patterns_per_second"].items()]
+    return "\n".join([*rows, "", f"Measured on {_where(result)}."]) + "\n"
+
+
+def _result(name: str) -> dict:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _where(result: dict) -> str:
+    machine = result["machine"]
+    if machine["device"] == "cpu":
+        return f"{machine['cores']} cores of {machine['processor']}, jax {result['versions']['jax']}"
+    return f"{machine['device']}, jax {result['versions']['jax']}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{int(seconds)} s"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (demo, open_hundred, kernel_phases, kernel_batches)
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -2,22 +2,30 @@
 
     python train.py --config configs/demo.py --workdir runs/demo
 
-The pictures show the inner part of the layer (|G| < 0.9 1/Å) with small discs, so that 64 pixels resolve the spots of
-cells of 15 Å. Cost: about five minutes on two CPU cores. Result: see the README.
+Chromium radiation reaches |G| = 0.87 1/Å: with small discs 64 pixels resolve the spots of cells of 15 Å. Cost: about
+four minutes on two CPU cores. Result: see the README.
 """
 
-from xrdjax.config import SEEN_AXES, DataConfig, ModelConfig, OptimConfig, PatternConfig, TrainConfig
+from xrdjax.config import CR_K_ALPHA1, SEEN_AXES, DataConfig, ModelConfig, OptimConfig, PatternConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:
     return TrainConfig(
-        steps=2400,
+        steps=2000,
         batch_size=128,
         log_every=100,
-        validate_every=600,
-        checkpoint_every=600,
+        validate_every=500,
+        checkpoint_every=500,
         data=DataConfig(max_atoms=128),
-        pattern=PatternConfig(axes=SEEN_AXES[:4], height=64, width=64, extent=0.9, disc_radius=0.05, radius_law="sqrt"),
+        pattern=PatternConfig(
+            axes=SEEN_AXES[:4],
+            wavelength=CR_K_ALPHA1,
+            height=64,
+            width=64,
+            extent=0.9,
+            disc_radius=0.05,
+            radius_law="sqrt",
+        ),
         model=ModelConfig(channels=(8, 16, 32, 64, 128), convolutions=1, hidden=(256,), dropout=0.2, normalize=True),
         optim=OptimConfig(lr=2e-3, weight_decay=1e-2, warmup_steps=100, schedule="cosine"),
     )

@@ -26,6 +26,8 @@ Probability = Annotated[float, Ge(0), Le(1)]
 
 CU_K_ALPHA1 = 1.5406
 """Wavelength in Å, rounded as the seed paper rounds it."""
+CR_K_ALPHA1 = 2.2897
+"""Wavelength in Å (ITC C 1992, table 4.2.2.4)."""
 
 
 def _axes(text: str) -> tuple[Axis, ...]:

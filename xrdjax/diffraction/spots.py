@@ -99,7 +99,7 @@ def scatterers(
     table = form_factor_table()[[SPECIES.index(name) for name in names]]
 
     def pad(values: np.ndarray) -> Array:
-        return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)), None)
+        return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)))
 
     real = np.dtype(precision)
     fract = crystal.fract if precision == "float64" else fixed_point(crystal.fract)

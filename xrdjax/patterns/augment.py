@@ -24,7 +24,7 @@ def substitute_species(
     """Exchange, with this probability, all species of a crystal for other elements; the symmetry stays exactly.
 
     `rank` numbers the crystal's species 0, 1, …; different ranks get elements whose atomic numbers differ by at
-    least a fifth, so that no two become alike. Crystals with more species than there are such steps stay as they are.
+    least an eighth, so that no two become alike. Crystals with more species than there are such steps stay as they are.
     """
     choose, ladder, order = jax.random.split(key, 3)
     start = jax.random.uniform(ladder)

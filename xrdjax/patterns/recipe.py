@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from xrdjax.config import AugmentConfig
 from xrdjax.patterns.planning import Plan
 
-# Named streams: switching one augmentation on leaves the draws of all others as they were.
+# Named streams: on one plan, switching one augmentation on leaves the draws of all others as they were.
 STREAM_PAIR, STREAM_SIGN, STREAM_ANGLE, STREAM_STRAIN, STREAM_ATOMS = range(5)
 
 

@@ -1,4 +1,4 @@
-"""Where and when a benchmark ran; results go to benchmarks/results/NAME.json."""
+"""Where and when a benchmark ran; results go to benchmarks/results/NAME.json, with the device's name if it is no CPU."""
 
 import json
 import os
@@ -27,7 +27,9 @@ def write_result(name: str, figures: dict[str, object]) -> None:
         "versions": {package: version(package) for package in ("xrdjax", "jax", "jaxlib", "flax", "numpy")},
         **figures,
     }
-    path = RESULTS / f"{name}.json"
+    device = jax.devices()[0]
+    suffix = "" if device.platform == "cpu" else f"-{device.device_kind.lower().replace(' ', '-')}"
+    path = RESULTS / f"{name}{suffix}.json"
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(path)
 

@@ -51,7 +51,7 @@ class Bucket:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("pair", "uvw", "basis", "slot_start", "slot_offset", "slot_width"),
+    data_fields=("pair", "uvw", "basis", "slot_start", "slot_stop", "slot_offset", "slot_width"),
     meta_fields=("buckets", "either_sign"),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,9 @@ class Plan:
     uvw: Int[Array, "axes 3"]
     basis: Int[Array, "axes 2 3"]
     slot_start: Int[Array, "slots"]
+    """The pair in which a slot's stretch begins, at `slot_offset` of it; the stretch is `slot_width` pairs long."""
+    slot_stop: Int[Array, "slots"]
+    """One more than the pair in which it ends."""
     slot_offset: Float[Array, "slots"]
     slot_width: Float[Array, ""]
     buckets: tuple[Bucket, ...]
@@ -83,11 +86,15 @@ def measure_pairs(
     g_max = pattern.g_max * largest_edge
 
     def over_pairs(function: Callable[..., Array]) -> Int[np.ndarray, "axes crystals *size"]:
-        def over_crystals(axis: tuple[Array, Array]) -> Array:
-            planes = jax.vmap(zone_plane, in_axes=(0, 0, None, None))(direct, reciprocal, *axis)
-            return jax.vmap(function)(planes.xy)
+        @jax.jit
+        def measure(direct: Array, reciprocal: Array, uvw: Array, basis: Array) -> Array:
+            def over_crystals(axis: tuple[Array, Array]) -> Array:
+                planes = jax.vmap(zone_plane, in_axes=(0, 0, None, None))(direct, reciprocal, *axis)
+                return jax.vmap(function)(planes.xy)
 
-        return np.asarray(jax.jit(lambda: jax.lax.map(over_crystals, (uvw, basis)))())
+            return jax.lax.map(over_crystals, (uvw, basis))
+
+        return np.asarray(measure(direct, reciprocal, uvw, basis))
 
     def sides(xy: Float[Array, "2 2"]) -> Int[Array, "3"]:
         columns_rows = (g_max / plane_heights(xy)).astype(jnp.int32)
@@ -187,13 +194,15 @@ def make_plan(
     size = np.concatenate([num_atoms, bounds], axis=-1).reshape(-1, 5)
     order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size)
     crystal, axis = np.divmod(order, len(uvw))
-    start = np.arange(batch_size) * len(order) / batch_size
+    edge = np.arange(batch_size + 1) * len(order)
+    start, stop = edge[:-1] // batch_size, -(-edge[1:] // batch_size)
     return Plan(
         pair=jnp.asarray(crystals[crystal] * len(uvw) + axis, jnp.int32),
         uvw=jnp.array(uvw, jnp.int32),
         basis=jnp.array(basis, jnp.int32),
-        slot_start=jnp.asarray(np.floor(start), jnp.int32),
-        slot_offset=jnp.asarray(start % 1, jnp.float32),
+        slot_start=jnp.asarray(start, jnp.int32),
+        slot_stop=jnp.asarray(stop, jnp.int32),
+        slot_offset=jnp.asarray(edge[:-1] % batch_size / batch_size, jnp.float32),
         slot_width=jnp.float32(len(order) / batch_size),
         buckets=buckets,
         either_sign=pattern.max_index > 0,

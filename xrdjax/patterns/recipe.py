@@ -46,7 +46,8 @@ class Recipe:
 def sample_recipe(key: Key[Array, ""], plan: Plan, augment: AugmentConfig) -> Recipe:
     """Draw the recipe of one batch, slot by slot."""
     within = plan.slot_offset + plan.slot_width * _uniform(key, STREAM_PAIR, plan, 0, 1)
-    return _recipe_at(key, plan.slot_start + within.astype(jnp.int32), plan, augment)
+    place = jnp.minimum(plan.slot_start + within.astype(jnp.int32), plan.slot_stop - 1)  # float32 may round up
+    return _recipe_at(key, place, plan, augment)
 
 
 def walk_recipe(

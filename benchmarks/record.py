@@ -1,4 +1,4 @@
-"""Where and when a benchmark ran; results go to benchmarks/results/NAME.json, with the device's name if it is no CPU."""
+"""Where and when a benchmark ran; results go to benchmarks/results/NAME.json, NAME-DEVICE.json off the CPU."""
 
 import json
 import os

@@ -5,17 +5,22 @@ python benchmarks/kernels.py
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from statistics import median
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from record import write_result
 
-from xrdjax.config import AugmentConfig, PatternConfig
+from xrdjax.config import AugmentConfig, PatternConfig, load_config_file
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction import structure_factor
+from xrdjax.learning.models import build_model
 from xrdjax.patterns import generate, planning
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.planning import Plan, make_plan
@@ -33,6 +38,7 @@ def main() -> None:
         "phases_ns_per_atom_and_spot": phases(),
         "batches_patterns_per_second": batches(store, numbers),
         "sizes_patterns_per_second": sizes(store, numbers),
+        "network_patterns_per_second": convolutions(),
     })  # fmt: skip
 
 
@@ -65,7 +71,7 @@ def batches(store: DeviceStore, numbers: np.ndarray) -> dict[str, float]:
     for count in (1, 4, 8, 12):
         with mock.patch.object(planning, "NUM_BUCKETS", count):
             plan = make_plan(store, numbers, pattern, EVERYTHING, BATCH)
-        drawers[f"{count} buckets"] = drawer(store, plan, pattern, EVERYTHING)
+        drawers["one bucket" if count == 1 else f"{count} buckets"] = drawer(store, plan, pattern, EVERYTHING)
     return {name: round(BATCH / value, 1) for name, value in side_by_side(drawers).items()}
 
 
@@ -79,6 +85,33 @@ def sizes(store: DeviceStore, numbers: np.ndarray) -> dict[str, float]:
     return {name: round(BATCH / value, 1) for name, value in side_by_side(drawers).items()}
 
 
+def convolutions() -> dict[str, float]:
+    """Return how fast the demo's network gives gradients, in a loop of the device and outside it."""
+    config = load_config_file(Path(__file__).parent.parent / "configs" / "demo.py")
+    model = build_model(replace(config.model, normalize=False, dropout=0.0), config.pattern, jax.random.key(0))
+    graph, params = nnx.split(model)
+    images = jnp.ones((BATCH, config.pattern.height, config.pattern.width, 1))
+    axes, steps = jnp.ones((BATCH, 3), jnp.int32), 2
+
+    def step(params: nnx.State) -> nnx.State:
+        def loss(params: nnx.State) -> jax.Array:
+            return nnx.merge(graph, params, copy=True)(images, axes).space_group.var()
+
+        return jax.tree.map(lambda old, slope: old - 1e-3 * slope, params, jax.grad(loss)(params))
+
+    def unrolled(params: nnx.State) -> nnx.State:
+        for _ in range(steps):
+            params = step(params)
+        return params
+
+    def scanned(params: nnx.State) -> nnx.State:
+        return jax.lax.scan(lambda params, _: (step(params), None), params, length=steps)[0]
+
+    calls = {"outside a loop": jax.jit(unrolled), "inside a loop": jax.jit(scanned)}
+    seconds = side_by_side({name: partial(function, params) for name, function in calls.items()}, rounds=3)
+    return {name: round(steps * BATCH / value, 1) for name, value in seconds.items()}
+
+
 def drawer(
     store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Callable[[], generate.Batch]:
@@ -89,10 +122,10 @@ def drawer(
     return lambda: compiled(next(keys), store, plan)
 
 
-def side_by_side(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+def side_by_side(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Return the median seconds of each function, all of them called in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS + 1):
+    for _ in range(rounds + 1):
         for name, function in functions.items():
             started = time.perf_counter()
             jax.block_until_ready(function())

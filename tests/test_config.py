@@ -10,6 +10,7 @@ import pytest
 from xrdjax.config import (
     SEEN_AXES,
     AugmentConfig,
+    ModelConfig,
     OptimConfig,
     PatternConfig,
     TrainConfig,
@@ -48,6 +49,15 @@ def test_all_faults_are_named_at_once():
 def test_intervals_are_multiples_of_a_dispatch():
     with pytest.raises(ConfigError, match="log_every = 50: expected a multiple of steps_per_dispatch = 20"):
         validate(TrainConfig(steps=1000, steps_per_dispatch=20, log_every=50))
+
+
+def test_parts_that_do_not_fit_each_other():
+    config = TrainConfig(
+        model=ModelConfig(channels=(8,) * 5, sees_axis=True),
+        pattern=PatternConfig(axes=((1, 7, 0),), height=16, width=40),
+    )
+    with pytest.raises(ConfigError, match=r"pattern\.height = 16: .*at least 32; pattern\.axes has an index 7"):
+        validate(config)
 
 
 def test_whole_numbers_become_floats():

@@ -30,6 +30,10 @@ CR_K_ALPHA1 = 2.2897
 """Wavelength in Å (ITC C 1992, table 4.2.2.4)."""
 
 
+LARGEST_AXIS_INDEX = 5
+"""Largest index of random zone axes, and of any axis that is fed to the network."""
+
+
 def _axes(text: str) -> tuple[Axis, ...]:
     return tuple((int(u), int(v), int(w)) for u, v, w in text.split())
 
@@ -58,7 +62,7 @@ class PatternConfig:
 
     axes: Annotated[tuple[Axis, ...], Len(1)] = SEEN_AXES
     """Zone axes, chosen with equal probability."""
-    max_index: Annotated[int, Ge(0), Le(5)] = 0
+    max_index: Annotated[int, Ge(0), Le(LARGEST_AXIS_INDEX)] = 0
     """If above 0: instead of `axes`, every coprime integer axis with indices of either sign up to this."""
     wavelength: Positive = CU_K_ALPHA1
     """In Å. Reflections with |G| < 2/wavelength are drawn."""
@@ -148,7 +152,7 @@ class TrainConfig:
     batch_size: Count = 128
     steps_per_dispatch: Count = 1
     """Steps done on the device between two looks of the host; every interval below is a multiple of it. Leave it at 1
-    on CPUs, where convolutions inside a loop run 25 times slower; 10 to 50 hides the host on accelerators."""
+    on CPUs, where convolutions inside a loop are slow (docs/design.md); 10 to 50 hides the host on accelerators."""
     log_every: Count = 50
     validate_every: Count = 500
     validation_patterns: Count = 1024
@@ -171,14 +175,28 @@ def validate(config: TrainConfig) -> TrainConfig:
     Raises ConfigError naming every field out of range, its value and the range.
     """
     config = _parse(asdict(config), "configuration")
-    intervals = ("steps", "log_every", "validate_every", "checkpoint_every")
-    uneven = [name for name in intervals if getattr(config, name) % config.steps_per_dispatch]
-    if uneven:
-        raise ConfigError(
-            f"{uneven[0]} = {getattr(config, uneven[0])}: expected a multiple of steps_per_dispatch = "
-            f"{config.steps_per_dispatch}"
-        )
+    faults = [*_uneven_intervals(config), *_misfits(config)]
+    if faults:
+        raise ConfigError("configuration: " + "; ".join(faults))
     return config
+
+
+def _uneven_intervals(config: TrainConfig) -> Iterator[str]:
+    dispatch = config.steps_per_dispatch
+    for name in ("steps", "log_every", "validate_every", "checkpoint_every"):
+        if getattr(config, name) % dispatch:
+            yield f"{name} = {getattr(config, name)}: expected a multiple of steps_per_dispatch = {dispatch}"
+
+
+def _misfits(config: TrainConfig) -> Iterator[str]:
+    """Yield what the parts of a configuration demand of each other."""
+    blocks = len(config.model.channels)
+    for name in ("height", "width"):
+        if (size := getattr(config.pattern, name)) < 2**blocks:
+            yield f"pattern.{name} = {size}: each of {blocks} blocks halves the picture; expected at least {2**blocks}"
+    largest = max(abs(index) for axis in config.pattern.axes for index in axis)
+    if config.model.sees_axis and largest > LARGEST_AXIS_INDEX:
+        yield f"pattern.axes has an index {largest}; expected at most {LARGEST_AXIS_INDEX} where model.sees_axis is on"
 
 
 def load_config_file(path: str | Path) -> TrainConfig:

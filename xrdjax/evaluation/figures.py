@@ -24,7 +24,7 @@ def draw_system_confusion(counts: Int[np.ndarray, "7 7"], title: str, path: Path
     axes.set_yticks(range(7), [f"{name} ({n:,})" for name, n in zip(CRYSTAL_SYSTEMS, counts.sum(1), strict=True)])
     axes.set_xlabel("predicted (% of the true system)")
     axes.set_ylabel("true (patterns)")
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
 
 
 def draw_group_confusion(counts: Int[np.ndarray, "230 230"], title: str, path: Path) -> None:
@@ -36,12 +36,12 @@ def draw_group_confusion(counts: Int[np.ndarray, "230 230"], title: str, path: P
         axes.axhline(last + 0.5, color="0.75", lw=0.5)
         axes.axvline(last + 0.5, color="0.75", lw=0.5)
     middles = [float(np.flatnonzero(systems == number).mean()) + 1 for number in range(7)]
-    axes.set_yticks(middles, CRYSTAL_SYSTEMS)
-    axes.set_xticks(middles, CRYSTAL_SYSTEMS, rotation=40, ha="right")
+    axes.set_yticks(middles, CRYSTAL_SYSTEMS, fontsize=8)
+    axes.set_xticks(middles, CRYSTAL_SYSTEMS, rotation=40, ha="right", fontsize=8)
     axes.set_xlabel("predicted space group, 1 to 230")
     axes.set_ylabel("true space group, 1 to 230")
     figure.colorbar(image, ax=axes, label="share of the true group's patterns", fraction=0.045)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
 
 
 def _canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:

@@ -16,10 +16,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from xrdjax.config import ModelConfig, PatternConfig
+from xrdjax.config import LARGEST_AXIS_INDEX, ModelConfig, PatternConfig
 
 NUM_GROUPS, NUM_SYSTEMS = 230, 7
-LARGEST_AXIS_INDEX = 5  # of a zone axis that is fed to the network
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("space_group", "crystal_system"), meta_fields=())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from xrdjax.cli import exit_on_error
 
@@ -16,7 +16,7 @@ from xrdjax.cli import exit_on_error
 def evaluate(
     workdir: Path,
     protocol: tuple[Literal["seen", "unseen"], ...] = (),
-    crystals: int | None = None,
+    crystals: Annotated[int, Gt(0)] | None = None,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
     """Evaluate a run.

@@ -3,7 +3,7 @@
     python train.py --config configs/demo.py --workdir runs/demo
 
 Chromium radiation reaches |G| = 0.87 1/Å: with small discs 64 pixels resolve the spots of cells of 15 Å. Cost: about
-four minutes on two CPU cores. Result: see the README.
+five minutes on two CPU cores. Result: see the README.
 """
 
 from xrdjax.config import CR_K_ALPHA1, SEEN_AXES, DataConfig, ModelConfig, OptimConfig, PatternConfig, TrainConfig

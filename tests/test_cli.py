@@ -142,6 +142,20 @@ def test_pack_replaces_a_store_only_when_asked(folder, tmp_path, failure, capsys
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("copies", "empty"), [(2, "validation and test empty"), (3, "test empty"), (4, "test empty"), (5, "")]
+)
+def test_pack_says_which_parts_are_empty(tmp_path, capsys, copies, empty):
+    folder = tmp_path / "one_group"
+    folder.mkdir()
+    for number in range(copies):
+        (folder / f"{number}.cif").write_bytes(WURTZITE.read_bytes())
+    main(["pack", str(folder), str(tmp_path / "store")])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("random split: ")]
+    rule = "a space group needs 3 crystals to give one to validation, 5 to give one to test"
+    assert said == ([f"random split: {empty}; {rule}"] if empty else [])
+
+
 def test_pack_of_nothing_readable_fails_and_says_why(folder, tmp_path, failure):
     for cif in GOOD:
         (folder / cif.name).unlink()
@@ -203,7 +217,11 @@ def test_render_refuses_what_it_cannot_do(tmp_path, failure):
     assert ".png" in failure(*rendering(tmp_path / "p.jpg"))
     assert "does not exist" in failure(*rendering(tmp_path / "nowhere" / "p.png"))
     assert "does not exist" in failure(*rendering(out), "--spots-csv", tmp_path / "nowhere" / "p.csv")
-    assert "pattern.height = 0" in failure(*rendering(out), "--size", 0)
+    for size in (0, 8193):
+        assert f"--size {size}: expected 1 to 8192" in failure(*rendering(out), "--size", size)
+    same = tmp_path / "." / "sub" / ".." / "p.png"
+    (tmp_path / "sub").mkdir()
+    assert "name another" in failure(*rendering(out), "--spots-csv", same)
     assert "--angle nan" in failure(*rendering(out), "--angle", "nan")
     assert not out.exists()
 

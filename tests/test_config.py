@@ -56,8 +56,16 @@ def test_parts_that_do_not_fit_each_other():
         model=ModelConfig(channels=(8,) * 5, sees_axis=True),
         pattern=PatternConfig(axes=((1, 7, 0),), height=16, width=40),
     )
-    with pytest.raises(ConfigError, match=r"pattern\.height = 16: .*at least 32; pattern\.axes has an index 7"):
+    with pytest.raises(ConfigError, match=r"pattern\.height = 16: .*at least 32; pattern\.axes = \(1, 7, 0\)"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"), [(((0, 0, 0),), "expected a direction"), (((1, 0, 0), (2, 0, 0)), "twice")]
+)
+def test_axes_are_different_directions(axes, message):
+    with pytest.raises(ConfigError, match=rf"pattern\.axes = .*{message}"):
+        validate(TrainConfig(pattern=PatternConfig(axes=axes)))
 
 
 def test_whole_numbers_become_floats():

@@ -22,9 +22,12 @@ from xrdjax.errors import XrdjaxError
 if TYPE_CHECKING:
     import numpy as np
 
+    from xrdjax.config import PatternConfig
     from xrdjax.crystals.crystal import Crystal
     from xrdjax.crystals.store import CrystalStore
     from xrdjax.diffraction.spots import Spots
+
+MAX_SIZE = 8192  # pixels a side of a picture: 64 million pixels, 256 MB in float32
 
 DESCRIPTION = """Simulated 2D X-ray diffraction patterns from crystal structures.
 
@@ -109,7 +112,7 @@ def pack(
         overwrite: Replace an existing store.
     """
     from xrdjax.crystals import ingest
-    from xrdjax.crystals.store import Source
+    from xrdjax.crystals.store import CrystalStore, Source
 
     name = source_name or directory.resolve().name
     source = Source(name=name, provider=name, licence=licence, attribution=attribution)
@@ -118,6 +121,8 @@ def pack(
     print(f"{out}: {report.num_crystals} crystals from {report.num_files} files")
     if report.refused:
         print(f"{len(report.refused)} files refused; {report.path} tells why")
+    if empty := _describe_empty_parts(CrystalStore.open(out)):
+        print(empty)
 
 
 def render(
@@ -139,32 +144,19 @@ def render(
         cif: The crystal.
         zone: Zone axis [uvw], such as 1 -1 0. The crystal is seen from +[uvw].
         out: The picture to write, *.png. Replaced if it exists.
-        size: Height and width in pixels.
+        size: Height and width in pixels, 1 to 8192.
         angle: Counter-clockwise turn of the pattern in degrees.
         extent: Half of the picture's side in 1/Å.
         radius_law: Spot radius proportional to the intensity, or to its square root, which keeps weak spots visible.
         bright: Bright spots on a dark ground rather than dark ones on white.
         spots_csv: Also write all reflections: h, k, l, x and y in 1/Å as drawn, |F|² in electrons², 2θ in degrees.
     """
-    from xrdjax.config import PatternConfig, TrainConfig, validate
     from xrdjax.crystals.cif import read_cif
-    from xrdjax.crystals.ingest import check_output
-    from xrdjax.diffraction.spots import zone_spots
-    from xrdjax.patterns.generate import render_zone
 
-    if out.suffix.lower() != ".png":
-        raise XrdjaxError(f"{out}: the picture is a PNG; give it a name that ends in .png")
-    for path in [out] if spots_csv is None else [out, spots_csv]:
-        check_output(path, overwrite=True)
-    for name, value in (("angle", angle), ("extent", extent)):
-        if not math.isfinite(value):
-            raise XrdjaxError(f"--{name} {value}: expected a finite number")
-    pattern = PatternConfig(height=size, width=size, extent=extent, radius_law=radius_law)
-    pattern = validate(TrainConfig(pattern=pattern)).pattern
+    _check_pictures(out, spots_csv)
+    pattern = _checked_pattern(size=size, extent=extent, radius_law=radius_law, angle=angle)
     crystal = read_cif(cif)
-    spots = zone_spots(crystal, zone)
-    image = render_zone(crystal, zone, pattern, angle_deg=angle)
-    _write_png(out, image if bright else 1 - image)
+    spots = _draw(crystal, zone, pattern, angle_deg=angle, bright=bright, out=out)
     print(_describe(crystal))
     print(f"zone [{' '.join(map(str, zone))}]: {len(spots.hkl)} reflections, drawn to {out}")
     if spots_csv is not None:
@@ -244,6 +236,65 @@ def _source_list(store: "CrystalStore") -> list[str]:
         lines.append(f"{count:8,}  {source.name}: {source.provider}; licence {source.licence}")
         lines += textwrap.wrap(source.attribution, 100, initial_indent=" " * 10, subsequent_indent=" " * 10)
     return lines
+
+
+def _describe_empty_parts(store: "CrystalStore") -> str:
+    """Return which parts the random split left empty, and the rule that left them so; nothing if there are none."""
+    from xrdjax.crystals.splits import PARTS
+
+    empty = [part for part in PARTS[1:] if len(store.part("random", part)) == 0]
+    if not empty:
+        return ""
+    rule = "a space group needs 3 crystals to give one to validation, 5 to give one to test"
+    return f"random split: {' and '.join(empty)} empty; {rule}"
+
+
+def _check_pictures(out: Path, spots_csv: Path | None) -> None:
+    """Raise XrdjaxError unless picture and table can be written, each to its own file."""
+    from xrdjax.crystals.ingest import check_output
+
+    if out.suffix.lower() != ".png":
+        raise XrdjaxError(f"{out}: the picture is a PNG; give it a name that ends in .png")
+    check_output(out, overwrite=True)
+    if spots_csv is None:
+        return
+    check_output(spots_csv, overwrite=True)
+    if spots_csv.resolve() == out.resolve():
+        raise XrdjaxError(f"--spots-csv {spots_csv}: is the picture's file, --out; name another")
+
+
+def _checked_pattern(
+    *, size: int, extent: float, radius_law: Literal["linear", "sqrt"], angle: float
+) -> "PatternConfig":
+    """Return how to draw. Raises XrdjaxError for a size, an extent or an angle that cannot be drawn."""
+    from xrdjax.config import PatternConfig, TrainConfig, validate
+
+    if not 1 <= size <= MAX_SIZE:
+        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
+    for name, value in (("angle", angle), ("extent", extent)):
+        if not math.isfinite(value):
+            raise XrdjaxError(f"--{name} {value}: expected a finite number")
+    pattern = PatternConfig(height=size, width=size, extent=extent, radius_law=radius_law)
+    return validate(TrainConfig(pattern=pattern)).pattern
+
+
+def _draw(
+    crystal: "Crystal",
+    zone: tuple[int, int, int],
+    pattern: "PatternConfig",
+    *,
+    angle_deg: float,
+    bright: bool,
+    out: Path,
+) -> "Spots":
+    """Write the picture of a zone and return its reflections."""
+    from xrdjax.diffraction.spots import zone_spots
+    from xrdjax.patterns.generate import render_zone
+
+    spots = zone_spots(crystal, zone)
+    image = render_zone(crystal, zone, pattern, angle_deg=angle_deg)
+    _write_png(out, image if bright else 1 - image)
+    return spots
 
 
 def _write_png(path: Path, image: "np.ndarray") -> None:

@@ -7,6 +7,7 @@ exactly. Ranges stand in the annotations and are checked, all at once, by `valid
 import argparse
 import difflib
 import json
+import math
 import runpy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -21,7 +22,9 @@ from xrdjax.errors import ConfigError
 
 Axis = tuple[int, int, int]
 Positive = Annotated[float, Gt(0), AllowInfNan(False)]
+NonNegative = Annotated[float, Ge(0), AllowInfNan(False)]
 Count = Annotated[int, Gt(0)]
+Pixels = Annotated[int, Gt(0), Le(8192)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
 CU_K_ALPHA1 = 1.5406
@@ -66,8 +69,8 @@ class PatternConfig:
     """If above 0: instead of `axes`, every coprime integer axis with indices of either sign up to this."""
     wavelength: Positive = CU_K_ALPHA1
     """In Å. Reflections with |G| < 2/wavelength are drawn."""
-    height: Count = 128
-    width: Count = 128
+    height: Pixels = 128
+    width: Pixels = 128
     """Picture size in pixels. Pixels are square."""
     extent: Positive = 1.4
     """Half of the shorter side of the picture in 1/Å."""
@@ -134,7 +137,7 @@ class OptimConfig:
     """AdamW with linear warm-up, then constant or cosine decay."""
 
     lr: Positive = 1e-4
-    weight_decay: Annotated[float, Ge(0)] = 0.0
+    weight_decay: NonNegative = 0.0
     warmup_steps: Annotated[int, Ge(0)] = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: Positive | None = None
@@ -194,9 +197,18 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
     for name in ("height", "width"):
         if (size := getattr(config.pattern, name)) < 2**blocks:
             yield f"pattern.{name} = {size}: each of {blocks} blocks halves the picture; expected at least {2**blocks}"
-    largest = max(abs(index) for axis in config.pattern.axes for index in axis)
-    if config.model.sees_axis and largest > LARGEST_AXIS_INDEX:
-        yield f"pattern.axes has an index {largest}; expected at most {LARGEST_AXIS_INDEX} where model.sees_axis is on"
+    limit = LARGEST_AXIS_INDEX if config.model.sees_axis else 1000
+    known = set()
+    for axis in config.pattern.axes:
+        divisor = math.gcd(*axis)
+        direction = tuple(index // max(divisor, 1) for index in axis)
+        if divisor == 0 or max(map(abs, direction)) > limit:
+            yield f"pattern.axes = {axis}: expected a direction with indices up to {limit}" + (
+                " where model.sees_axis is on" if config.model.sees_axis else ""
+            )
+        if direction in known:
+            yield f"pattern.axes = {axis}: this direction is given twice, which would double its weight"
+        known.add(direction)
 
 
 def load_config_file(path: str | Path) -> TrainConfig:
@@ -248,7 +260,7 @@ def from_json(text: str, origin: str) -> TrainConfig:
     """Rebuild a configuration from `to_json`. Raises ConfigError, naming `origin`."""
     try:
         return _parse(json.loads(text), origin)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{origin}: not JSON ({error}); restore the file or choose another workdir") from None
 
 

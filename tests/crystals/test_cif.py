@@ -84,6 +84,12 @@ def test_displacement_is_u_or_b_over_eight_pi_squared():
     assert crystal_from_cif_text(cif(atoms=ATOMS + ATOM.replace("0.01", "?")), "none").u_iso[0] == 0
 
 
+@pytest.mark.parametrize(("text", "occupancy"), [(".", 1), ("?", 1), ("0.5(1)", 0.5), ("5e-1", 0.5)])
+def test_occupancy_is_a_number_or_one(text, occupancy):
+    crystal = crystal_from_cif_text(cif(atoms=ATOMS + f"Fe1 Fe 0.1 0.2 0.3 {text} 0\n"), "occupied")
+    assert crystal.occupancy.tolist() == [occupancy, occupancy]
+
+
 def test_mixed_site_keeps_both_species():
     mixed = ATOMS + "Fe1 Fe2+ 0 0 0 0.25 0\nMg1 Mg 0 0 0 0.75 0\n"
     crystal = crystal_from_cif_text(cif(atoms=mixed), "mixed")
@@ -111,7 +117,8 @@ REFUSED = {
     "2 data blocks have atoms (test, other)": cif() + cif().replace("data_test", "data_other"),
     "_cell_length_a is absent": cif(cell=CELL.replace("_cell_length_a 4", "")),
     "_cell_length_c is ?": cif(cell=CELL.replace("_c 5", "_c ?")),
-    "cell 4 4 0 90 90 90 encloses no volume": cif(cell=CELL.replace("_c 5", "_c 0")),
+    "_cell_length_c is 0 Å; expected 0.5 to 10000 Å": cif(cell=CELL.replace("_c 5", "_c 0")),
+    "_cell_length_c is 1e+200 Å; expected 0.5 to 10000 Å": cif(cell=CELL.replace("_c 5", "_c 1e200")),
     "cell 4 4 5 90 90 180 encloses no volume": cif(cell=CELL.replace("gamma 90", "gamma 180")),
     "no symmetry": cif(symmetry=""),
     "space-group symbol 'Q 7' is unknown": cif(symmetry="_symmetry_space_group_name_H-M 'Q 7'\n"),
@@ -127,6 +134,22 @@ REFUSED = {
     "site Es1: 'Es' has no X-ray scattering factor": cif(atoms=ATOMS + "Es1 Es 0 0 0 1 0\n"),
     "site Wat1: 'Wat1' is a dummy atom": cif(atoms=ATOMS + "Wat1 ? 0 0 0 1 0\n"),
     "a coordinate of site Fe1 is unknown": cif(atoms=ATOMS + "Fe1 Fe 0 ? 0 1 0\n"),
+    "coordinate -1001 of site Fe1; expected a fraction": cif(atoms=ATOMS + "Fe1 Fe 0 -1001 0 1 0\n"),
+    "the atom loop has no _atom_site_fract_y; add": cif(atoms=ATOMS.replace("fract_y", "note") + ATOM),
+    "the atom loop has no _atom_site_fract_z; add": cif(atoms=ATOMS.replace("fract_z", "note") + ATOM),
+    "the atom loop has no _atom_site_fract_x; add": cif(
+        atoms=ATOMS.replace("fract_x", "note") + ATOM + "loop_\n_atom_site_fract_x\n0.1\n"
+    ),
+    "_atom_site_occupancy is half at site Fe1; expected a number, or ? for 1": cif(
+        atoms=ATOMS + "Fe1 Fe 0 0 0 half 0\n"
+    ),
+    "_atom_site_U_iso_or_equiv is 0.0.1 at site Fe1; expected": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 0.0.1\n"),
+    "_atom_site_B_iso_or_equiv is Uani at site Fe1; expected a number, or ? for 0": cif(
+        atoms=ATOMS.replace("U_iso", "B_iso") + "Fe1 Fe 0 0 0 1 Uani\n"
+    ),
+    "sites Fe1, Mg1 share one place with occupancies of 1.02 in all": cif(
+        atoms=ATOMS + "Fe1 Fe 0 0 0 0.5 0\nMg1 Mg 0 0 0.001 0.52 0\n"
+    ),
     "occupancy 1.2 at site Fe1; expected (0, 1]": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1.2 0\n"),
     "occupancy 0 at site Fe1; expected (0, 1]": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 0 0\n"),
     "u_iso -0.1 Å² at site Fe1": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 -0.1\n"),

@@ -120,6 +120,29 @@ def test_other_versions_are_refused(path):
         CrystalStore.open(rewritten(path, version=0))
 
 
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("{", "its header is not JSON"),
+        ("[1]", "its header's version is None, not an integer"),
+        ('{"sha256": "0"}', "its header's version is None, not an integer"),
+        ('{"version": "1", "sha256": "0"}', "its header's version is '1', not an integer"),
+        ('{"version": 1}', r"its header has no checksum \(sha256\)"),
+    ],
+)
+def test_broken_headers_are_refused_in_one_line(tmp_path, header, reason):
+    save_file({"a": np.zeros(3)}, tmp_path / "broken", {FORMAT: header})
+    with pytest.raises(StoreError, match=f"broken: {reason}.*; copy or pack it again$"):
+        CrystalStore.open(tmp_path / "broken")
+
+
+def test_checksum_is_the_headers_and_follows_the_content(path, tmp_path, crystals):
+    with safe_open(path, framework="np") as file:
+        assert CrystalStore.open(path).checksum == json.loads(file.metadata()[FORMAT])["sha256"]
+    write_store(tmp_path / "fewer", crystals[:1], title="A few", sources=SOURCES)
+    assert CrystalStore.open(tmp_path / "fewer").checksum != CrystalStore.open(path).checksum
+
+
 def test_altered_arrays_and_altered_header_are_refused(path):
     whole = path.read_bytes()
     with pytest.raises(StoreError, match=r"some.safetensors: altered since it was written"):

@@ -12,13 +12,19 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from xrdjax.config import OptimConfig
-from xrdjax.errors import ConfigError, WorkdirError
+from xrdjax.crystals.store import CrystalStore, write_store
+from xrdjax.errors import ConfigError, StoreError, WorkdirError, XrdjaxError
 from xrdjax.learning import training
 from xrdjax.learning.training import prepare, restore_run
+from xrdjax.learning.workdir import check_store
 
 
 def train(config, workdir):
     training.train(config, workdir, jax.devices()[:1])
+
+
+def crystals_of(config):
+    return CrystalStore.open(config.data.store)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +109,43 @@ def test_damaged_saved_configuration_is_named(small_config, whole_run, tmp_path)
         train(small_config, workdir)
 
 
+def test_failed_start_leaves_the_workdir_free(small_config, tmp_path):
+    elsewhere = replace(small_config, data=replace(small_config.data, store=str(tmp_path / "no.safetensors")))
+    with pytest.raises(StoreError):
+        train(elsewhere, tmp_path / "run")
+    crowded = replace(small_config, data=replace(small_config.data, max_atoms=1))
+    with pytest.raises(ConfigError, match=r"no crystal with at most data\.max_atoms = 1 atoms in the part"):
+        train(crowded, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_run_knows_its_crystals(small_config, small_store, whole_run, tmp_path):
+    store = CrystalStore.open(small_store)
+    other = tmp_path / "other.safetensors"
+    write_store(other, [store.crystal(number) for number in range(59)], title="One less")
+    with pytest.raises(WorkdirError, match="was trained on a store with checksum"):
+        check_store(small_config, CrystalStore.open(other), whole_run)
+    check_store(small_config, store, whole_run)
+
+
+def test_diverging_run_stops(small_config, tmp_path):
+    with pytest.raises(XrdjaxError, match=r"step \d: the loss is (nan|inf); lower optim\.lr"):
+        train(replace(small_config, optim=OptimConfig(lr=1e30)), tmp_path)
+
+
+def test_damaged_checkpoint_is_named(small_config, whole_run, tmp_path):
+    workdir = shutil.copytree(whole_run, tmp_path / "copy")
+    for manifest in (workdir / "checkpoints" / "8").rglob("manifest.ocdbt"):
+        manifest.write_bytes(b"")
+    with pytest.raises(WorkdirError, match=r"checkpoints/8: damaged .*; delete it to go on from the one before"):
+        train(small_config, workdir)
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    train(small_config, workdir)
+    assert_same_state(whole_run, workdir)
+
+
 def test_step_compiles_once(small_config, one_device):
-    run = prepare(small_config, one_device)
+    run = prepare(small_config, crystals_of(small_config), one_device)
     state = run.state
     for _ in range(3):
         state, _ = run.step(state, run.store, run.plan, run.root)
@@ -114,7 +155,7 @@ def test_step_compiles_once(small_config, one_device):
 
 def test_steps_in_one_dispatch_are_the_same_steps(small_config, one_device):
     def after_four_steps(config, dispatches):
-        run = prepare(config, one_device)
+        run = prepare(config, crystals_of(config), one_device)
         state, totals = run.state, []
         for _ in range(dispatches):
             state, sums = run.step(state, run.store, run.plan, run.root)
@@ -132,7 +173,7 @@ def test_steps_in_one_dispatch_are_the_same_steps(small_config, one_device):
 def test_batch_that_devices_cannot_share_is_refused(small_config):
     mesh = jax.make_mesh((4,), ("data",), (AxisType.Auto,))
     with jax.set_mesh(mesh), pytest.raises(ConfigError, match="batch_size = 6: a part of 3 patterns"):
-        prepare(small_config, NamedSharding(mesh, PartitionSpec()))
+        prepare(small_config, crystals_of(small_config), NamedSharding(mesh, PartitionSpec()))
 
 
 def test_network_learns_crystals_it_sees(small_config, tmp_path):

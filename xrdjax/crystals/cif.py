@@ -2,7 +2,7 @@
 
 gemmi parses the syntax. Symmetry comes from the listed operations; without them from the Hall symbol, then the
 Hermann–Mauguin symbol, then the number, and what the file says twice has to agree. Displacements are U_iso or
-B_iso/8π² in Å², 0 where absent.
+B_iso/8π² in Å²; `.`, `?` or no value at all is 0 there, and 1 for an occupancy. Any other text must be a number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,6 +39,11 @@ _OPERATION_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_x
 _HALL_TAGS = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
 _NAME_TAGS = ("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M")
 _NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+_COORDINATES = ("fract_x", "fract_y", "fract_z")
+_DEFAULTS = {"occupancy": 1, "U_iso_or_equiv": 0, "B_iso_or_equiv": 0}  # columns that may be absent or unknown
+_EDGE_RANGE = (0.5, 10_000.0)  # Å; below lies no atom's distance to its image, above are numbers in another unit
+_MAX_COORDINATE = 1000.0  # cycles; more is no fraction of an edge, and costs digits modulo 1
+_MAX_SHARED_OCCUPANCY = 1.01  # allows for occupancies that were rounded to two digits
 _CELL_TOLERANCE = 0.01  # relative, on edge products; a cell further from its group's shape is another cell
 
 
@@ -90,6 +95,10 @@ def _block_with_atoms(text: str) -> gemmi.cif.Block:
 
 def _cell(block: gemmi.cif.Block) -> Float64[np.ndarray, "6"]:
     cell = np.array([_number(block, tag) for tag in _CELL_TAGS])
+    low, high = _EDGE_RANGE
+    for tag, edge in zip(_CELL_TAGS[:3], cell[:3], strict=True):
+        if not low <= edge <= high:
+            raise ValueError(f"{tag} is {edge:g} Å; expected {low:g} to {high:g} Å; correct the value or its unit")
     if np.any(cell <= 0) or np.any(cell[3:] >= 180) or np.linalg.det(metric_tensor(cell)) < 1e-6 * cell[:3].prod() ** 2:
         raise ValueError(f"cell {' '.join(f'{value:g}' for value in cell)} encloses no volume")
     return cell
@@ -174,13 +183,37 @@ def _sites(block: gemmi.cif.Block) -> list[_Site]:
         raise ValueError(f"the atom loop cannot be read: {error}") from None
     if not rows:
         raise ValueError("the atom loop has no _atom_site_label; add one label an atom")
+    _check_atom_loop(block)
     return [_site(row.label or f"in row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _check_atom_loop(block: gemmi.cif.Block) -> None:
+    """Refuse what gemmi would replace by a default: an absent coordinate, and a text that is no number."""
+    names = [*_COORDINATES, *_DEFAULTS]
+    table = block.find("_atom_site_", ["label", *(f"?{name}" for name in names)])
+    columns = {name: index for index, name in enumerate(names, start=1) if table.has_column(index)}
+    for name in _COORDINATES:
+        if name not in columns:
+            raise ValueError(f"the atom loop has no _atom_site_{name}; add the coordinate to the loop of the labels")
+    for row in table:
+        for name in (name for name in _DEFAULTS if name in columns):
+            _check_number(name, row[columns[name]], gemmi.cif.as_string(row[0]))
+
+
+def _check_number(name: str, text: str, label: str) -> None:
+    if not gemmi.cif.is_null(text) and np.isnan(gemmi.cif.as_number(text)):
+        expected = f"expected a number, or ? for {_DEFAULTS[name]}"
+        raise ValueError(f"_atom_site_{name} is {text[:40]} at site {label}; {expected}")
 
 
 def _site(label: str, row: gemmi.SmallStructure.Site) -> _Site:
     fract = np.array(row.fract.tolist())
     if not np.all(np.isfinite(fract)):
         raise ValueError(f"a coordinate of site {label} is unknown; give it a number or leave the site out")
+    if abs(largest := fract[np.abs(fract).argmax()]) > _MAX_COORDINATE:
+        raise ValueError(
+            f"coordinate {largest:g} of site {label}; expected a fraction of the edge, within ±{_MAX_COORDINATE:g}"
+        )
     if not 0 < row.occ <= 1:
         raise ValueError(f"occupancy {row.occ:g} at site {label}; expected (0, 1]")
     if not (np.isfinite(row.u_iso) and row.u_iso >= 0):
@@ -205,7 +238,9 @@ def _expand(
             raise ValueError(f"more than {MAX_ATOMS} atoms in the cell")
     number = np.repeat(np.arange(len(sites)), [len(fract) for fract, _ in images])
     fract = np.concatenate([fract for fract, _ in images])
-    _refuse_duplicates(sites, number[coincident_pairs(fract, metric)])
+    pairs = coincident_pairs(fract, metric)
+    _refuse_duplicates(sites, number[pairs])
+    _refuse_overfull_places(sites, number, pairs)
     return Crystal(
         name=name,
         cell=cell,
@@ -225,3 +260,19 @@ def _refuse_duplicates(sites: list[_Site], pairs: Int64[np.ndarray, "p 2"]) -> N
     for first, second in ((sites[i], sites[j]) for i, j in pairs):
         if first.species == second.species:
             raise ValueError(f"sites {first.label} and {second.label} are one {first.species} atom twice; keep one")
+
+
+def _refuse_overfull_places(
+    sites: list[_Site], number: Int64[np.ndarray, "n"], pairs: Int64[np.ndarray, "p 2"]
+) -> None:
+    """Refuse a place that species share with more than one atom in total; `pairs` are the atoms that share one."""
+    occupancy = np.array([sites[i].occupancy for i in number])
+    total = occupancy.copy()
+    np.add.at(total, pairs, occupancy[pairs[:, ::-1]])
+    atom = total.argmax()
+    if total[atom] > _MAX_SHARED_OCCUPANCY:
+        sharing = np.unique(number[pairs[(pairs == atom).any(axis=1)]])
+        labels = ", ".join(sites[i].label for i in sharing[:5])
+        raise ValueError(
+            f"sites {labels} share one place with occupancies of {total[atom]:.4g} in all; expected 1 or less"
+        )

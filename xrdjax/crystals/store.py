@@ -79,6 +79,7 @@ class CrystalStore:
         species: names that the file's sites index.
         sources: the sources of the crystals, with licence and attribution.
         seed: seed of the two splits.
+        checksum: SHA-256 of arrays and header as the file states it, equal for stores of equal content.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], header: dict) -> None:
@@ -88,6 +89,7 @@ class CrystalStore:
         self.species: tuple[str, ...] = tuple(header["species"])
         self.sources: tuple[Source, ...] = tuple(Source(**entry) for entry in header["sources"])
         self.seed: int = header["seed"]
+        self.checksum: str = header["sha256"]
 
     @classmethod
     def open(cls, name_or_path: str | Path) -> "CrystalStore":
@@ -352,10 +354,18 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 def _checked_header(path: Path, metadata: dict[str, str]) -> dict:
     if FORMAT not in metadata:
         raise StoreError(f"{path}: a safetensors file, but not a crystal store; make one with `xrdjax pack`")
-    header = json.loads(metadata[FORMAT])
-    if header["version"] != VERSION:
-        remedy = "upgrade xrdjax" if header["version"] > VERSION else "pack it again"
-        raise StoreError(f"{path}: store version {header['version']}, but this xrdjax reads {VERSION}; {remedy}")
+    try:
+        header = json.loads(metadata[FORMAT])
+    except ValueError as error:
+        raise StoreError(f"{path}: its header is not JSON: {error}; copy or pack it again") from None
+    version = header.get("version") if isinstance(header, dict) else None
+    if type(version) is not int:
+        raise StoreError(f"{path}: its header's version is {version!r}, not an integer; copy or pack it again")
+    if version != VERSION:
+        remedy = "upgrade xrdjax" if version > VERSION else "pack it again"
+        raise StoreError(f"{path}: store version {version}, but this xrdjax reads {VERSION}; {remedy}")
+    if not isinstance(header.get("sha256"), str):
+        raise StoreError(f"{path}: its header has no checksum (sha256); copy or pack it again")
     return header
 
 

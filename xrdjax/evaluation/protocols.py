@@ -20,6 +20,7 @@ from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.learning.models import Logits
 from xrdjax.learning.state import TrainState
 from xrdjax.learning.training import restore_run
+from xrdjax.learning.workdir import check_store
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import by_bucket, draw_recipe, interleave, select_crystals
 from xrdjax.patterns.planning import Plan, make_plan
@@ -66,6 +67,7 @@ def predict_part(
     """
     config, graph, state = restore_run(workdir)
     crystals = CrystalStore.open(config.data.store)
+    check_store(config, crystals, workdir)
     store = to_device(crystals)
     chosen = select_crystals(crystals, config.data, part)
     if max_crystals is not None and max_crystals < len(chosen):

@@ -10,13 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from xrdjax.config import Axis, TrainConfig, from_json
+from xrdjax.config import Axis, TrainConfig
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
-from xrdjax.errors import ConfigError, WorkdirError
+from xrdjax.errors import ConfigError
 from xrdjax.evaluation.figures import draw_group_confusion, draw_system_confusion
 from xrdjax.evaluation.measures import Accuracy, accuracy, confusion_matrix
 from xrdjax.evaluation.protocols import Predictions, predict_part, protocol_axes
+from xrdjax.learning.workdir import saved_config
 from xrdjax.patterns.generate import select_crystals
 
 HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
@@ -29,10 +30,12 @@ def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: i
     `protocols` are names of `protocol_axes`, all by default. Raises WorkdirError, ConfigError, StoreError.
     """
     started = time.monotonic()
-    config = _saved_config(workdir)
+    config = saved_config(workdir)
     axes = _chosen_axes(config, protocols)
     every_axis = tuple(dict.fromkeys(axis for group in axes.values() for axis in group))
-    predictions = predict_part(workdir, every_axis, "test", max_crystals or config.test_crystals, seed)
+    predictions = predict_part(
+        workdir, every_axis, "test", config.test_crystals if max_crystals is None else max_crystals, seed
+    )
     commonest = _commonest_classes(config)
     folder = workdir / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -64,19 +67,17 @@ def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: i
     return text
 
 
-def _saved_config(workdir: Path) -> TrainConfig:
-    saved = workdir / "config.json"
-    if not saved.is_file():
-        raise WorkdirError(f"{workdir}: holds no config.json; give the --workdir of a run made by train.py")
-    return from_json(saved.read_text(encoding="utf-8"), str(saved))
-
-
 def _chosen_axes(config: TrainConfig, protocols: tuple[str, ...]) -> dict[str, tuple[Axis, ...]]:
     known = protocol_axes(config)
     for name in protocols:
         if name not in known:
             raise ConfigError(f"protocol '{name}': expected one of {', '.join(known)}")
-    return {name: group for name, group in known.items() if group and (not protocols or name in protocols)}
+    chosen = {name: group for name, group in known.items() if group and (not protocols or name in protocols)}
+    if not chosen:
+        raise ConfigError(
+            f"protocol '{protocols[0]}': this run was trained on all of its axes; choose another protocol"
+        )
+    return chosen
 
 
 def _commonest_classes(config: TrainConfig) -> dict[str, int]:

@@ -32,7 +32,13 @@ class Checkpoints:
         if self.latest_step is None:
             raise WorkdirError(f"{self._directory}: holds no checkpoint; train there first")
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
-        return self._checkpointer.load(self.latest_step, abstract)
+        try:
+            return self._checkpointer.load(self.latest_step, abstract)
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            raise WorkdirError(
+                f"{self._directory / str(self.latest_step)}: damaged ({type(error).__name__}); "
+                "delete it to go on from the one before"
+            ) from error
 
     def save(self, step: int, state: TrainState) -> None:
         """Start writing a checkpoint, unless this step already has one."""

@@ -1,6 +1,7 @@
 """What a running training tells: a line of log, scalars, rate and time left."""
 
 import logging
+import math
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from xrdjax.config import TrainConfig
+from xrdjax.errors import XrdjaxError
 from xrdjax.learning.losses import Sums
 from xrdjax.learning.optimizer import learning_rate
 from xrdjax.learning.writer import Writer
@@ -36,6 +38,11 @@ class Progress:
     def report(self, step: int, sums: Sums) -> None:
         """Report the steps since the last report, of which these are the sums."""
         means = sums.means()
+        if not math.isfinite(means["loss"]):
+            raise XrdjaxError(
+                f"step {step}: the loss is {means['loss']}; lower optim.lr, or set optim.clip_norm, and start in a new "
+                "--workdir, or again here to go on from the newest checkpoint"
+            )
         now = time.monotonic()
         rate = (step - self._reported_step) * self._config.batch_size / (now - self._reported_at)
         self._reported_step, self._reported_at = step, now

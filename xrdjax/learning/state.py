@@ -1,13 +1,13 @@
 """What a training step takes and gives: parameters, batch statistics, optimiser, step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from xrdjax.config import TrainConfig
 from xrdjax.learning.models import build_model
@@ -32,8 +32,14 @@ class TrainState:
 def initial_state(config: TrainConfig, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
     """Return the structure of the configured network and its state before the first step."""
     key = jax.random.fold_in(jax.random.key(config.seed), STREAM_INITIAL)
-    graph, params, statistics = nnx.split(build_model(config.model, config.pattern, key), nnx.Param, ...)
-    state = TrainState(
-        step=jnp.int32(0), params=nnx.to_pure_dict(params), statistics=nnx.to_pure_dict(statistics), optimizer=()
-    )
-    return graph, replace(state, optimizer=optimizer.init(state.params))
+
+    def split(key: Key[Array, ""]) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+        graph, params, statistics = nnx.split(build_model(config.model, config.pattern, key), nnx.Param, ...)
+        return graph, params, statistics
+
+    @jax.jit
+    def initialize(key: Key[Array, ""]) -> TrainState:
+        params, statistics = (nnx.to_pure_dict(part) for part in split(key)[1:])
+        return TrainState(step=jnp.int32(0), params=params, statistics=statistics, optimizer=optimizer.init(params))
+
+    return nnx.eval_shape(lambda: split(key))[0], initialize(key)

@@ -18,9 +18,9 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from xrdjax.config import TrainConfig, differences, from_json, to_json, validate
+from xrdjax.config import TrainConfig, validate
 from xrdjax.crystals.store import CrystalStore
-from xrdjax.errors import ConfigError, WorkdirError
+from xrdjax.errors import ConfigError
 from xrdjax.learning.checkpoint import Checkpoints
 from xrdjax.learning.losses import Sums, two_head_loss
 from xrdjax.learning.models import Logits
@@ -28,6 +28,7 @@ from xrdjax.learning.optimizer import build_optimizer
 from xrdjax.learning.pictures import prediction_sheet
 from xrdjax.learning.progress import Progress
 from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION, TrainState, initial_state
+from xrdjax.learning.workdir import check_workdir, claim_workdir, saved_config
 from xrdjax.learning.writer import Writer
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import Batch, draw_batch, select_crystals
@@ -45,37 +46,26 @@ def train(config: TrainConfig, workdir: Path, devices: Sequence[jax.Device] | No
     Raises ConfigError, StoreError, WorkdirError.
     """
     config = validate(config)
-    open_workdir(config, workdir)
+    check_workdir(config, workdir)
+    crystals = CrystalStore.open(config.data.store)
     devices = jax.devices() if devices is None else devices
     mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
-    with jax.set_mesh(mesh), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        run = prepare(config, NamedSharding(mesh, PartitionSpec()))
-        state = run.state if checkpoints.latest_step is None else checkpoints.restore(run.state)
-        first_step = int(state.step)
-        if first_step == config.steps:
-            log.info("%s: all %d steps are done", workdir, config.steps)
-            return
-        log.info("%s from step %d to %d", "Training" if first_step == 0 else "Going on", first_step, config.steps)
-        with Writer(workdir, first_step) as writer:
-            _loop(run, state, first_step, checkpoints, writer)
+    with jax.set_mesh(mesh):
+        run = prepare(config, crystals, NamedSharding(mesh, PartitionSpec()))
+        claim_workdir(config, crystals, workdir)
+        with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+            _go_on(run, checkpoints, workdir)
 
 
-def open_workdir(config: TrainConfig, workdir: Path) -> None:
-    """Create the workdir and its config.json. Raises WorkdirError if it belongs to another configuration."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        saved = workdir / "config.json"
-        if saved.exists():
-            changes = differences(from_json(saved.read_text(encoding="utf-8"), str(saved)), config)
-            if changes:
-                raise WorkdirError(
-                    f"{workdir}: was made with another configuration ({', '.join(changes)}); "
-                    "choose another --workdir, or the old values to go on"
-                )
-        else:
-            saved.write_text(to_json(config), encoding="utf-8")
-    except OSError as error:
-        raise WorkdirError(f"{workdir}: {error.strerror}; choose a --workdir that can be written") from None
+def _go_on(run: "Run", checkpoints: Checkpoints, workdir: Path) -> None:
+    state = run.state if checkpoints.latest_step is None else checkpoints.restore(run.state)
+    first_step, last_step = int(state.step), run.config.steps
+    if first_step == last_step:
+        log.info("%s: all %d steps are done", workdir, last_step)
+        return
+    log.info("%s from step %d to %d", "Going on" if first_step else "Training", first_step, last_step)
+    with Writer(workdir, first_step) as writer:
+        _loop(run, state, first_step, checkpoints, writer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +82,15 @@ class Run:
     evaluate: Callable[..., tuple[Batch, Logits, Sums]]
 
 
-def prepare(config: TrainConfig, sharding: NamedSharding) -> Run:
-    """Open the store, plan the batches and build the step; everything is replicated by `sharding`."""
+def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding) -> Run:
+    """Put the crystals on the device, plan the batches and build the step; everything is replicated by `sharding`."""
     started = time.monotonic()
-    crystals = CrystalStore.open(config.data.store)
+    parts = {part: select_crystals(crystals, config.data, part) for part in ("train", "validation", "test")}
     store = jax.device_put(to_device(crystals), sharding)
     optimizer = build_optimizer(config.optim, config.steps)
     graph, state = initial_state(config, optimizer)
     plans = [
-        make_plan(
-            store, select_crystals(crystals, config.data, part), config.pattern, config.augment, config.batch_size
-        )
+        make_plan(store, parts[part], config.pattern, config.augment, config.batch_size)
         for part in ("train", "validation")
     ]
     check_devices(plans[0], config, sharding.mesh.size)
@@ -125,10 +113,7 @@ def prepare(config: TrainConfig, sharding: NamedSharding) -> Run:
 
 def restore_run(workdir: Path) -> tuple[TrainConfig, nnx.GraphDef, TrainState]:
     """Return configuration, structure and newest state of a run. Raises WorkdirError, ConfigError."""
-    saved = workdir / "config.json"
-    if not saved.is_file():
-        raise WorkdirError(f"{workdir}: holds no config.json; give the --workdir of a run made by train.py")
-    config = from_json(saved.read_text(encoding="utf-8"), str(saved))
+    config = saved_config(workdir)
     graph, state = initial_state(config, build_optimizer(config.optim, config.steps))
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         return config, graph, checkpoints.restore(state)

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig
+from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig, validate
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.store import CrystalStore, Part
 from xrdjax.crystals.symmetry import crystal_system_index
@@ -211,9 +211,10 @@ def select_crystals(store: CrystalStore, data: DataConfig, part: Part) -> Int[np
     if data.max_atoms is not None:
         crystals = crystals[store.num_atoms[crystals] <= data.max_atoms]
     if not len(crystals):
+        limit = "" if data.max_atoms is None else f" with at most data.max_atoms = {data.max_atoms} atoms"
         raise ConfigError(
-            f"data: store '{data.store}' has no crystal in the part '{part}' of the split '{data.split}' with at most "
-            f"{data.max_atoms} atoms; choose another split or raise data.max_atoms"
+            f"data.store '{data.store}': no crystal{limit} in the part '{part}' of the split '{data.split}'; choose "
+            "the other data.split, or pack more crystals of one space group"
         )
     return crystals
 
@@ -251,6 +252,7 @@ def _resident(store: CrystalStore, config: TrainConfig) -> tuple[DeviceStore, Pl
         _on_device[store] = to_device(store)
     plans = _plans.setdefault(store, {})
     if config not in plans:
+        validate(config)
         crystals = select_crystals(store, config.data, "train")
         plans[config] = make_plan(_on_device[store], crystals, config.pattern, config.augment, config.batch_size)
     return _on_device[store], plans[config]

@@ -8,7 +8,6 @@ lose 1e-4 rad at |h| = 60, TF32 0.24 rad), and sine and cosine need no range red
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from xrdjax.diffraction.scattering import form_factor
 ATOM_BLOCK, SPOT_BLOCK = 32, 64
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("fract", "coefficients", "occupancy", "u_iso"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Scatterers:
     """Atoms of one cell, padded. Padding has zero occupancy and is inert in value and gradient."""

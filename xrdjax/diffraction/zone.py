@@ -12,7 +12,6 @@ multiply-adds: a matrix product may run in TF32 on a GPU, whose ten mantissa bit
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +55,7 @@ def _bezout(a: int, b: int) -> tuple[int, int, int]:
     return divisor, y, x - (a // b) * y
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("hkl", "xy"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class ZonePlane:
     """Reduced basis of a zone's reflections: `hkl` (2, 3) integer and `xy` (2, 2), in-plane positions in 1/Å."""
@@ -112,7 +111,7 @@ def reduce_basis(basis: Int[jax.Array, "2 3"], reciprocal: Float[jax.Array, "3 3
     return shortest_first(jax.lax.fori_loop(0, REDUCTION_STEPS, step, basis))[0]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("low", "high", "start"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """The half disc |i g1 + j g2| < g_max: in row j the i from `low` to `high`, the first being spot `start`."""

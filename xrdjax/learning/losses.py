@@ -1,7 +1,6 @@
 """Cross-entropy of both heads, and what is counted beside it."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +11,7 @@ from xrdjax.learning.models import Logits
 from xrdjax.patterns.generate import Batch
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("num_patterns", "space_group_loss", "crystal_system_loss", "space_group_hits", "crystal_system_hits"),
-    meta_fields=(),
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Sums:
     """Sums over patterns; two are added by `jax.tree.map(jnp.add, a, b)`."""

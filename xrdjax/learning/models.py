@@ -7,7 +7,6 @@ rounding noise, which Adam amplifies.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import jax
@@ -21,7 +20,7 @@ from xrdjax.config import LARGEST_AXIS_INDEX, ModelConfig, PatternConfig
 NUM_GROUPS, NUM_SYSTEMS = 230, 7
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("space_group", "crystal_system"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Logits:
     """Unnormalised log-probabilities of both heads, in float32."""

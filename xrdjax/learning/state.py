@@ -1,7 +1,6 @@
 """What a training step takes and gives: parameters, batch statistics, optimiser, step."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from xrdjax.learning.models import build_model
 STREAM_INITIAL, STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION = range(4)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("step", "params", "statistics", "optimizer"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
     """All that changes from step to step."""

@@ -5,7 +5,6 @@ those that belong to the next crystal.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +16,7 @@ from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 from xrdjax.diffraction.scattering import form_factor_table
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=(
-        "fract", "species", "rank", "occupancy", "u_iso", "offset", "num_atoms",
-        "direct", "reciprocal", "space_group", "form_factors",
-    ),
-    meta_fields=(),
-)  # fmt: skip
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DeviceStore:
     """All crystals of a store, on the device."""
@@ -47,9 +39,7 @@ class DeviceStore:
     form_factors: Float[Array, "species 9"]
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=("fract", "species", "rank", "occupancy", "u_iso"), meta_fields=()
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """The atoms of one crystal, padded with atoms of zero occupancy and rank."""

@@ -35,11 +35,7 @@ T = TypeVar("T")
 SYSTEM_OF_GROUP = crystal_system_index(np.arange(1, 231))
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("image", "space_group", "crystal_system", "recipe"),
-    meta_fields=(),
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Pictures and what they show."""
@@ -156,7 +152,7 @@ def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cel
     return replace(cell, species=species, occupancy=occupancy)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("atoms", "spots", "nodes"), meta_fields=())
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class LoopLimits:
     """How far the loops over atoms, reflections and lattice nodes must run."""

@@ -11,8 +11,7 @@ pair keeps the same probability.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -48,11 +47,7 @@ class Bucket:
     """Largest j."""
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("pair", "uvw", "basis", "slot_start", "slot_stop", "slot_offset", "slot_width"),
-    meta_fields=("buckets", "either_sign"),
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The list of pairs in the order of the buckets, and where each slot's stretch of it begins."""
@@ -67,8 +62,8 @@ class Plan:
     """One more than the pair in which it ends."""
     slot_offset: Float[Array, "slots"]
     slot_width: Float[Array, ""]
-    buckets: tuple[Bucket, ...]
-    either_sign: bool
+    buckets: tuple[Bucket, ...] = field(metadata={"static": True})
+    either_sign: bool = field(metadata={"static": True})
     """Draw [uvw] and [−u −v −w] with equal probability."""
 
 

@@ -7,7 +7,6 @@ sorts the list such that neighbouring pairs cost alike, so that the shapes of a 
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +19,7 @@ from xrdjax.patterns.planning import Plan
 STREAM_PAIR, STREAM_SIGN, STREAM_ANGLE, STREAM_STRAIN, STREAM_ATOMS = range(5)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("crystal", "uvw", "basis", "angle", "strain", "key"),
-    meta_fields=(),
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that a picture depends on besides the crystal store and the configuration."""

@@ -11,11 +11,11 @@ from xrdjax.config import CR_K_ALPHA1, SEEN_AXES, DataConfig, ModelConfig, Optim
 
 def get_config() -> TrainConfig:
     return TrainConfig(
-        steps=2000,
+        steps=1700,
         batch_size=128,
         log_every=100,
-        validate_every=500,
-        checkpoint_every=500,
+        validate_every=850,
+        checkpoint_every=850,
         data=DataConfig(max_atoms=128),
         pattern=PatternConfig(
             axes=SEEN_AXES[:4],

@@ -64,14 +64,7 @@ def zone_spots(
     float32 is what training uses. Raises XrdjaxError for an axis without direction or a wavelength that is not
     positive.
     """
-    if not 0.01 <= wavelength < math.inf:
-        raise XrdjaxError(f"wavelength {wavelength} Å: expected a length of at least 0.01 Å")
-    for name, value, known in (
-        ("lorentz_polarization", lorentz_polarization, ("none", "powder", "single_crystal")),
-        ("precision", precision, ("float64", "float32")),
-    ):
-        if value not in known:
-            raise XrdjaxError(f"{name} '{value}': expected one of {', '.join(known)}")
+    _check_options(wavelength, lorentz_polarization, precision)
     uvw = coprime_axis(uvw)
     with jax.enable_x64(precision == "float64"):
         atoms = scatterers(crystal, precision, occupancy=occupancy, debye_waller=debye_waller, ions=ions)
@@ -88,6 +81,17 @@ def zone_spots(
         intensity=(intensity * _lorentz_polarization(theta, lorentz_polarization))[order],
         two_theta_deg=np.degrees(2 * theta)[order],
     )
+
+
+def _check_options(wavelength: float, lorentz_polarization: str, precision: str) -> None:
+    if not 0.01 <= wavelength < math.inf:
+        raise XrdjaxError(f"wavelength {wavelength} Å: expected a length of at least 0.01 Å")
+    for name, value, known in (
+        ("lorentz_polarization", lorentz_polarization, ("none", "powder", "single_crystal")),
+        ("precision", precision, ("float64", "float32")),
+    ):
+        if value not in known:
+            raise XrdjaxError(f"{name} '{value}': expected one of {', '.join(known)}")
 
 
 def scatterers(

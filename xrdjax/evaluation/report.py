@@ -39,15 +39,8 @@ def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: i
     commonest = _commonest_classes(config)
     folder = workdir / "evaluation"
     folder.mkdir(exist_ok=True)
-    tables = {}
     for name, group in axes.items():
-        chosen = predictions.along(group)
-        tables[name] = {
-            "axes": group,
-            "heads": {head: asdict(_head_accuracy(chosen, head, commonest)) for head in HEADS},
-            "per_axis": {_label(axis): _top1(predictions.along((axis,))) for axis in group},
-        }
-        _draw_confusions(chosen, name, folder)
+        _draw_confusions(predictions.along(group), name, folder)
     report = {
         "config": asdict(config),
         "part": "test",
@@ -55,7 +48,7 @@ def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: i
         "crystals": len(np.unique(predictions.crystal)),
         "patterns": len(predictions.crystal),
         "seed": seed,
-        "protocols": tables,
+        "protocols": {name: _table(predictions.along(group), group, commonest) for name, group in axes.items()},
         "seconds": round(time.monotonic() - started, 1),
         "versions": {package: version(package) for package in ("xrdjax", "jax", "flax", "numpy")},
         "python": platform.python_version(),
@@ -86,6 +79,14 @@ def _commonest_classes(config: TrainConfig) -> dict[str, int]:
     return {
         "space_group": int(np.bincount(space_group).argmax()),
         "crystal_system": int(np.bincount(crystal_system_index(space_group)).argmax()),
+    }
+
+
+def _table(predictions: Predictions, axes: tuple[Axis, ...], commonest: dict[str, int]) -> dict[str, object]:
+    return {
+        "axes": axes,
+        "heads": {head: asdict(_head_accuracy(predictions, head, commonest)) for head in HEADS},
+        "per_axis": {_label(axis): _top1(predictions.along((axis,))) for axis in axes},
     }
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+import reference
 
 from xrdjax.crystals.cif import crystal_from_cif_text, read_cif
+from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import SPECIES, element_of, parse_species
 from xrdjax.crystals.symmetry import metric_tensor
 from xrdjax.errors import CifError
@@ -32,6 +34,17 @@ _atom_site_occupancy
 _atom_site_U_iso_or_equiv
 """
 ATOM = "Fe1 Fe 0.1 0.2 0.3 1 0.01\n"
+BARE = "Fe1 Fe 0.1 0.2 0.3 1 ?\n"
+ANISO = """loop_
+_atom_site_aniso_label
+_atom_site_aniso_U_11
+_atom_site_aniso_U_22
+_atom_site_aniso_U_33
+_atom_site_aniso_U_12
+_atom_site_aniso_U_13
+_atom_site_aniso_U_23
+"""
+TENSOR = "0.012 0.021 0.033 0.004 -0.006 0.008"
 
 
 def cif(cell: str = CELL, symmetry: str = OPERATIONS, atoms: str = ATOMS + ATOM) -> str:
@@ -82,6 +95,149 @@ def test_displacement_is_u_or_b_over_eight_pi_squared():
     assert crystal_from_cif_text(cif(atoms=atoms), "b").u_iso[0] == pytest.approx(0.5 / (8 * np.pi**2))
     assert crystal_from_cif_text(cif(), "u").u_iso[0] == 0.01
     assert crystal_from_cif_text(cif(atoms=ATOMS + ATOM.replace("0.01", "?")), "none").u_iso[0] == 0
+
+
+MONOCLINIC = cif(
+    CELL.replace("_b 4", "_b 6").replace("beta 90", "beta 117"),
+    "_space_group_name_H-M_alt 'C 1 2/c 1'\n",
+    ATOMS
+    + "Fe1 Fe 0 0.21 0.25 1 0.02\nO1 O 0.13 0.04 0.38 0.7 0.03\nO2 O 0.3 0.4 0.1 1 0.015\n"
+    + ANISO
+    + f"Fe1 0.012 0.021 0.033 0 -0.006 0\nO1 {TENSOR}\n",
+)
+TRIGONAL = cif(
+    CELL.replace("_a 4", "_a 5").replace("_b 4", "_b 5").replace("_c 5", "_c 17").replace("gamma 90", "gamma 120"),
+    "_space_group_name_H-M_alt 'R -3 c :H'\n",
+    ATOMS
+    + "Ca Ca 0 0 0 1 0.02\nC C 0 0 0.25 1 0.02\nO O 0.26 0 0.25 1 ?\n"
+    + "Mg Mg 0.3 0.1 0.07 0.1 0.04\nH H 0.4 0.1 0.1 0.3 0.05\n"
+    + ANISO
+    + "Ca 0.02 0.02 0.01 0.01 0 0\nC 0.02 0.02 0.03 0.01 0 0\nO 0.02 0.036 0.03 0.018 -0.004 -0.008\n"
+    + f"Mg {TENSOR}\n",
+)
+CUBIC = cif(
+    CELL.replace("_c 5", "_c 4"),
+    "_space_group_name_H-M_alt 'F m -3 m'\n",
+    ATOMS + "Na Na 0 0 0 1 ?\nCl Cl 0.5 0.5 0.5 1 ?\nO O 0.5 0.2 0.2 0.1 ?\n" + ANISO + f"Na {TENSOR}\nO {TENSOR}\n",
+)
+HKL = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def damping(crystal: Crystal, hkl: np.ndarray) -> np.ndarray:
+    """Return exp(−2π² Σ U_ij a*_i a*_j h_i h_j) for each reflection and atom."""
+    reciprocal = gemmi.UnitCell(*crystal.cell).reciprocal()
+    h, k, l = (hkl * [reciprocal.a, reciprocal.b, reciprocal.c]).T  # noqa: E741 (the field's letters)
+    products = np.stack([h * h, k * k, l * l, 2 * h * k, 2 * h * l, 2 * k * l], axis=1)
+    return np.exp(-2 * np.pi**2 * products @ crystal.u_aniso.T)
+
+
+def squared_lengths(crystal: Crystal) -> np.ndarray:
+    """Return |G|² = 1/d² of each of HKL in Å⁻²."""
+    cell = gemmi.UnitCell(*crystal.cell)
+    return np.array([cell.calculate_1_d2(hkl) for hkl in HKL.tolist()])
+
+
+@pytest.mark.parametrize("text", [MONOCLINIC, TRIGONAL], ids=["monoclinic", "trigonal"])
+def test_anisotropic_structure_factors_are_those_of_gemmi(text):
+    crystal = crystal_from_cif_text(text, "anisotropic")
+    structure = gemmi.make_small_structure_from_block(gemmi.cif.read_string(text).sole_block())
+    structure.setup_cell_images()
+    structure.change_occupancies_to_crystallographic()  # gemmi counts the images on one place apart
+    calculator = gemmi.StructureFactorCalculatorX(structure.cell)
+    expected = [calculator.calculate_sf_from_small_structure(structure, hkl) for hkl in HKL.tolist()]
+    s2 = squared_lengths(crystal) / 4
+    form_factors = np.stack([reference.form_factor(species, s2) for species in crystal.species], axis=1)
+    waves = crystal.occupancy * form_factors * np.exp(2j * np.pi * HKL @ crystal.fract.T)
+    tolerance = 2.0**-23 * reference.electrons(crystal)  # gemmi's form factors are in single precision
+    np.testing.assert_allclose((waves * damping(crystal, HKL)).sum(axis=1), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("text", [MONOCLINIC, TRIGONAL, CUBIC], ids=["monoclinic", "trigonal", "cubic"])
+def test_image_damps_as_its_site_does_the_equivalent_reflection(text):
+    crystal = crystal_from_cif_text(text, "images")
+    for first in crystal.first_atoms:
+        images = crystal.operations.apply(crystal.fract[first])
+        orbit = np.flatnonzero(crystal.site == crystal.site[first])
+        for rotation, image in zip(crystal.operations.rotation, images, strict=True):
+            difference = crystal.fract[orbit] - image
+            atom = orbit[np.abs(difference - np.round(difference)).max(axis=1).argmin()]
+            here, there = damping(crystal, HKL)[:, atom], damping(crystal, HKL @ rotation)[:, first]
+            np.testing.assert_allclose(here, there, rtol=1e-12)
+
+
+def test_tensor_on_a_special_position_obeys_its_symmetry():
+    crystal = crystal_from_cif_text(CUBIC, "cubic")
+    sodium, _, oxygen = crystal.first_atoms
+    np.testing.assert_allclose(crystal.u_aniso[sodium], [0.022, 0.022, 0.022, 0, 0, 0], atol=1e-16)
+    np.testing.assert_allclose(crystal.u_aniso[oxygen], [0.012, 0.027, 0.027, 0, 0, 0.008], atol=1e-16)
+
+
+def test_tensor_that_obeys_its_place_stays_as_written():
+    crystal = crystal_from_cif_text(TRIGONAL, "trigonal")
+    written = [
+        [0.02, 0.02, 0.01, 0.01, 0, 0],
+        [0.02, 0.02, 0.03, 0.01, 0, 0],
+        [0.02, 0.036, 0.03, 0.018, -0.004, -0.008],
+    ]
+    np.testing.assert_allclose(crystal.u_aniso[crystal.first_atoms[:3]], written, atol=1e-16)
+
+
+def test_isotropic_atom_has_the_tensor_of_its_u_iso():
+    crystal = crystal_from_cif_text(TRIGONAL, "trigonal")
+    expected = np.exp(-2 * np.pi**2 * 0.05 * squared_lengths(crystal))
+    assert crystal.species[-1] == "H"
+    np.testing.assert_allclose(damping(crystal, HKL)[:, -1], expected, rtol=1e-12)
+
+
+def test_u_iso_is_given_or_the_mean_over_directions():
+    crystal = crystal_from_cif_text(MONOCLINIC.replace("1 0.02\n", "1 ?\n"), "monoclinic")
+    cell = gemmi.UnitCell(*crystal.cell)
+    edges = np.array(cell.reciprocal().parameters[:3])
+    cartesian = np.array(cell.orth.mat.tolist()) * edges
+    tensor = np.array([[0.012, 0, -0.006], [0, 0.021, 0], [-0.006, 0, 0.033]])
+    expected = [np.trace(cartesian @ tensor @ cartesian.T) / 3, 0.03, 0.015]
+    np.testing.assert_allclose(crystal.u_iso[crystal.first_atoms], expected, rtol=1e-12)
+
+
+def test_anisotropic_displacement_is_u_or_b_over_eight_pi_squared():
+    tensor = np.array([float(value) for value in TENSOR.split()])
+    b = " ".join(f"{value:.17g}" for value in tensor * 8 * np.pi**2)
+    from_u = crystal_from_cif_text(cif(atoms=ATOMS + BARE + ANISO + f"Fe1 {TENSOR}\n".replace("12 ", "12(3) ")), "u")
+    from_b = crystal_from_cif_text(cif(atoms=ATOMS + BARE + ANISO.replace("_U_", "_B_") + f"Fe1 {b}\n"), "b")
+    np.testing.assert_allclose(from_u.u_aniso, [tensor, tensor], rtol=1e-14)  # the same under inversion
+    np.testing.assert_allclose(from_b.u_aniso, from_u.u_aniso, rtol=1e-14)
+    np.testing.assert_allclose(from_b.u_iso, from_u.u_iso, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "rows", ["", "Fe1 ? ? ? ? ? ?\n", "Fe1 0.01 0.01 0.01 . 0 0\n", "Fe1 0 0 0 0 0 0\n", f"X {TENSOR}\n"]
+)
+def test_site_without_a_known_tensor_is_isotropic(rows):
+    oxygen = "O1 O 0.5 0.1 0.4 1 0.02\n"
+    loop = ANISO + rows if rows else ""
+    alone = crystal_from_cif_text(cif(atoms=ATOMS + ATOM + oxygen + loop), "isotropic")
+    assert alone.u_aniso is None
+    mixed = crystal_from_cif_text(cif(atoms=ATOMS + ATOM + oxygen + ANISO + f"O1 {TENSOR}\n" + rows), "mixed")
+    np.testing.assert_allclose(mixed.u_aniso[0], [0.01, 0.01, 0.01, 0, 0, 0], atol=1e-17)
+    np.testing.assert_array_equal(mixed.u_iso, alone.u_iso)
+
+
+def test_sites_that_share_a_label_share_a_tensor_or_have_one_each():
+    sites = ATOMS + ATOM + ATOM.replace("0.3", "0.4")
+    shared = crystal_from_cif_text(cif(atoms=sites + ANISO + f"Fe1 {TENSOR}\n"), "shared")
+    each = crystal_from_cif_text(cif(atoms=sites + ANISO + f"Fe1 {TENSOR}\nFe1 0.1 0.2 0.3 0 0 0\n"), "each")
+    np.testing.assert_array_equal(shared.u_aniso, each.u_aniso[[0, 0, 0, 0]])
+    np.testing.assert_allclose(each.u_aniso[2:], [[0.1, 0.2, 0.3, 0, 0, 0]] * 2, rtol=1e-14)
+
+
+def test_tensor_may_be_negative_by_rounding_only():
+    for least, is_read in ((-0.0099, True), (-0.0101, False)):
+        text = cif(atoms=ATOMS + BARE + ANISO + f"Fe1 0.01 0.01 {least} 0 0 0\n")
+        if is_read:
+            assert crystal_from_cif_text(text, "rounded").u_iso[0] == pytest.approx((0.02 + least) / 3)
+        else:
+            with pytest.raises(CifError, match=r"expected -0\.01 or more"):
+                crystal_from_cif_text(text, "broken")
 
 
 @pytest.mark.parametrize(("text", "occupancy"), [(".", 1), ("?", 1), ("0.5(1)", 0.5), ("5e-1", 0.5)])
@@ -155,6 +311,21 @@ REFUSED = {
     "u_iso -0.1 Å² at site Fe1": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 -0.1\n"),
     "sites Fe1 and Fe2 are one Fe atom twice": cif(atoms=ATOMS + ATOM + "Fe2 Fe -0.1 0.8 0.7 1 0\n"),
     "the atom loop has no _atom_site_label": cif(atoms=ATOMS.replace("_label", "_note") + ATOM),
+    "_atom_site_aniso_U_22 is 0.0l at site Fe1; expected a number, or ? for an isotropic site": cif(
+        atoms=ATOMS + ATOM + ANISO + "Fe1 0.01 0.0l ? 0 0 0\n"
+    ),
+    "the loop of _atom_site_aniso_label has no _atom_site_aniso_U_23; add": cif(
+        atoms=ATOMS + ATOM + ANISO.replace("U_23", "note") + f"Fe1 {TENSOR}\n"
+    ),
+    "of 0.01 0.02 0.03 0.04 0 0 at site Fe1 are a mean square of -0.02531 Å² along one axis": cif(
+        atoms=ATOMS + ATOM + ANISO + "Fe1 0.01 0.02 0.03 0.04 0 0\n"
+    ),
+    "_atom_site_aniso_label Fe01 is no site's; expected that of a site, such as Fe1": cif(
+        atoms=ATOMS + BARE + ANISO + f"Fe01 {TENSOR}\n"
+    ),
+    "_atom_site_aniso_label Fe1 has 2 rows; expected 1 or as many as sites, 1": cif(
+        atoms=ATOMS + ATOM + ANISO + f"Fe1 {TENSOR}\n" * 2
+    ),
     "hundreds of atoms share one place": cif(atoms=ATOMS + "Fe1 Fe 0 0 0 1 0\n" * 600),
 }
 

@@ -44,6 +44,15 @@ def circular(difference: np.ndarray) -> np.ndarray:
     return np.abs(difference - np.round(difference))
 
 
+def test_anisotropic_crystal_comes_back_with_its_u_iso(tmp_path, crystals):
+    u_iso = np.linspace(0.01, 0.02, crystals[0].num_atoms)[crystals[0].first_atoms][crystals[0].site]
+    crystal = replace(crystals[0], u_iso=u_iso, u_aniso=u_iso[:, None] * [1.0, 1, 1, 0, 0, 0])
+    write_store(tmp_path / "one.safetensors", [crystal], title="One")
+    read = CrystalStore.open(tmp_path / "one.safetensors").crystal(0)
+    np.testing.assert_allclose(read.u_iso, u_iso, rtol=1e-7)
+    assert read.u_aniso is None
+
+
 def test_crystals_come_back(path, crystals):
     store = CrystalStore.open(path)
     assert len(store) == len(crystals)

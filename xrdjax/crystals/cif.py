@@ -3,10 +3,14 @@
 gemmi parses the syntax. Symmetry comes from the listed operations; without them from the Hall symbol, then the
 Hermann–Mauguin symbol, then the number, and what the file says twice has to agree. Displacements are U_iso or
 B_iso/8π² in Å²; `.`, `?` or no value at all is 0 there, and 1 for an occupancy. Any other text must be a number.
+Anisotropic ones are U_ij or B_ij/8π² of the aniso loop. A row with an unknown value, or with six zeros, says that its
+site is isotropic. U_iso, where absent or 0, is then the mean of the principal displacements, U_eq.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +24,12 @@ from xrdjax.crystals.symmetry import (
     Operations,
     coincident_pairs,
     expand_site,
+    expand_tensor,
+    isotropic_tensor,
     metric_mismatch,
     metric_tensor,
     operations_from_triplets,
+    principal_displacements,
 )
 from xrdjax.errors import CifError
 
@@ -41,6 +48,8 @@ _NAME_TAGS = ("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M")
 _NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
 _COORDINATES = ("fract_x", "fract_y", "fract_z")
 _DEFAULTS = {"occupancy": 1, "U_iso_or_equiv": 0, "B_iso_or_equiv": 0}  # columns that may be absent or unknown
+_TENSOR = ("11", "22", "33", "12", "13", "23")
+_LEAST_DISPLACEMENT = -0.01  # Å², by rounding and uncertainty; exp(−2π² U s²) is then below 1.4 for s to 1.3 Å⁻¹
 _EDGE_RANGE = (0.5, 10_000.0)  # Å; below lies no atom's distance to its image, above are numbers in another unit
 _MAX_COORDINATE = 1000.0  # cycles; more is no fraction of an edge, and costs digits modulo 1
 _MAX_SHARED_OCCUPANCY = 1.01  # allows for occupancies that were rounded to two digits
@@ -53,6 +62,7 @@ class _Site(NamedTuple):
     fract: Float64[np.ndarray, "3"]
     occupancy: float
     u_iso: float
+    u_aniso: Float64[np.ndarray, "6"] | None
 
 
 def read_cif(path: str | Path) -> Crystal:
@@ -74,7 +84,7 @@ def _read(text: str, name: str, path: object) -> Crystal:
         block = _block_with_atoms(text)
         cell = _cell(block)
         operations, space_group = _symmetry(block, cell)
-        return _expand(name, cell, operations, space_group, _sites(block))
+        return _expand(name, cell, operations, space_group, _sites(block, metric_tensor(cell)))
     except ValueError as error:
         raise CifError(path, " ".join(str(error).split())) from None
 
@@ -175,16 +185,18 @@ def _texts(block: gemmi.cif.Block, tags: Sequence[str]) -> list[str]:
     return [gemmi.cif.as_string(value) for value in values if value and not gemmi.cif.is_null(value)]
 
 
-def _sites(block: gemmi.cif.Block) -> list[_Site]:
-    """Return the rows of the atom loop, all values checked."""
+def _sites(block: gemmi.cif.Block, metric: Float64[np.ndarray, "3 3"]) -> list[_Site]:
+    """Return the rows of the atom loop with their displacement tensors, all values checked."""
     try:
-        rows = gemmi.make_small_structure_from_block(block).sites
+        rows = list(gemmi.make_small_structure_from_block(block).sites)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the atom loop cannot be read: {error}") from None
     if not rows:
         raise ValueError("the atom loop has no _atom_site_label; add one label an atom")
     _check_atom_loop(block)
-    return [_site(row.label or f"in row {number}", row) for number, row in enumerate(rows, start=1)]
+    tensors = _tensors(block, rows)
+    labels = [row.label or f"in row {number}" for number, row in enumerate(rows, start=1)]
+    return [_site(label, row, tensor, metric) for label, row, tensor in zip(labels, rows, tensors, strict=True)]
 
 
 def _check_atom_loop(block: gemmi.cif.Block) -> None:
@@ -197,16 +209,74 @@ def _check_atom_loop(block: gemmi.cif.Block) -> None:
             raise ValueError(f"the atom loop has no _atom_site_{name}; add the coordinate to the loop of the labels")
     for row in table:
         for name in (name for name in _DEFAULTS if name in columns):
-            _check_number(name, row[columns[name]], gemmi.cif.as_string(row[0]))
+            _check_number(name, row[columns[name]], gemmi.cif.as_string(row[0]), unknown=f"{_DEFAULTS[name]}")
 
 
-def _check_number(name: str, text: str, label: str) -> None:
-    if not gemmi.cif.is_null(text) and np.isnan(gemmi.cif.as_number(text)):
-        expected = f"expected a number, or ? for {_DEFAULTS[name]}"
-        raise ValueError(f"_atom_site_{name} is {text[:40]} at site {label}; {expected}")
+def _check_number(name: str, text: str, label: str, *, unknown: str) -> None:
+    if not gemmi.cif.is_null(text) and not np.isfinite(gemmi.cif.as_number(text)):
+        raise ValueError(f"_atom_site_{name} is {text[:40]} at site {label}; expected a number, or ? for {unknown}")
 
 
-def _site(label: str, row: gemmi.SmallStructure.Site) -> _Site:
+def _tensors(block: gemmi.cif.Block, rows: list[gemmi.SmallStructure.Site]) -> list[Float64[np.ndarray, "6"] | None]:
+    """Return the displacement tensor of each site, None for an isotropic one.
+
+    Of sites that share a label each has its own row, in their order, or all have the same one.
+    """
+    by_label = defaultdict(list)
+    for label, tensor in _aniso_rows(block):
+        by_label[label].append(tensor)
+    num_sites = Counter(row.label for row in rows)
+    for label, tensors in by_label.items():
+        if len(tensors) not in (1, num_sites[label]):
+            expected = f"expected 1 or as many as sites, {num_sites[label]}"
+            raise ValueError(f"_atom_site_aniso_label {label} has {len(tensors)} rows; {expected}")
+    dealt = {label: cycle(tensors) for label, tensors in by_label.items()}
+    tensors = [next(dealt[row.label]) if row.label in dealt else None for row in rows]
+    _refuse_strays(by_label.keys() - num_sites.keys(), rows, tensors)
+    return tensors
+
+
+def _aniso_rows(block: gemmi.cif.Block) -> Iterator[tuple[str, Float64[np.ndarray, "6"] | None]]:
+    """Yield label and U in Å² of each row of the aniso loop, None for a row that says nothing."""
+    for letter, per_u in (("U", 1.0), ("B", 8 * np.pi**2)):
+        names = [f"aniso_{letter}_{indices}" for indices in _TENSOR]
+        table = block.find("_atom_site_", ["aniso_label", *(f"?{name}" for name in names)])
+        absent = [name for index, name in enumerate(names, start=1) if not table.has_column(index)]
+        if not len(table) or len(absent) == len(names):
+            continue
+        if absent:
+            raise ValueError(f"the loop of _atom_site_aniso_label has no _atom_site_{absent[0]}; add the column")
+        for quoted, *texts in table:
+            label = gemmi.cif.as_string(quoted)
+            yield label, _tensor(label, names, texts, per_u)
+        return
+
+
+def _tensor(label: str, names: list[str], texts: list[str], per_u: float) -> Float64[np.ndarray, "6"] | None:
+    for name, text in zip(names, texts, strict=True):
+        _check_number(name, text, label, unknown="an isotropic site")
+    tensor = np.array([gemmi.cif.as_number(text) for text in texts]) / per_u
+    return tensor if np.all(np.isfinite(tensor)) and tensor.any() else None
+
+
+def _refuse_strays(
+    labels: Set[str],
+    rows: list[gemmi.SmallStructure.Site],
+    tensors: list[Float64[np.ndarray, "6"] | None],
+) -> None:
+    """Refuse tensors of no site if a site is left without displacement; else they are remains of a refinement."""
+    bare = [row.label for row, tensor in zip(rows, tensors, strict=True) if tensor is None and row.u_iso == 0]
+    if labels and bare:
+        expected = f"expected that of a site, such as {bare[0]}, which has no displacement"
+        raise ValueError(f"_atom_site_aniso_label {min(labels)} is no site's; {expected}")
+
+
+def _site(
+    label: str,
+    row: gemmi.SmallStructure.Site,
+    u_aniso: Float64[np.ndarray, "6"] | None,
+    metric: Float64[np.ndarray, "3 3"],
+) -> _Site:
     fract = np.array(row.fract.tolist())
     if not np.all(np.isfinite(fract)):
         raise ValueError(f"a coordinate of site {label} is unknown; give it a number or leave the site out")
@@ -216,13 +286,31 @@ def _site(label: str, row: gemmi.SmallStructure.Site) -> _Site:
         )
     if not 0 < row.occ <= 1:
         raise ValueError(f"occupancy {row.occ:g} at site {label}; expected (0, 1]")
-    if not (np.isfinite(row.u_iso) and row.u_iso >= 0):
-        raise ValueError(f"u_iso {row.u_iso:g} Å² at site {label}; expected 0 or more")
+    u_iso = _u_iso(label, row, u_aniso, metric)
     try:
         species = parse_species(row.type_symbol or row.label)
     except ValueError as error:
         raise ValueError(f"site {label}: {error}") from None
-    return _Site(label=label, species=species, fract=fract, occupancy=row.occ, u_iso=row.u_iso)
+    return _Site(label=label, species=species, fract=fract, occupancy=row.occ, u_iso=u_iso, u_aniso=u_aniso)
+
+
+def _u_iso(
+    label: str,
+    row: gemmi.SmallStructure.Site,
+    u_aniso: Float64[np.ndarray, "6"] | None,
+    metric: Float64[np.ndarray, "3 3"],
+) -> float:
+    """Return the isotropic displacement, given or equivalent, after a check of it and of the tensor."""
+    if not (np.isfinite(row.u_iso) and row.u_iso >= 0):
+        raise ValueError(f"u_iso {row.u_iso:g} Å² at site {label}; expected 0 or more")
+    if u_aniso is None:
+        return row.u_iso
+    principal = principal_displacements(u_aniso, metric)
+    if not principal.min() >= _LEAST_DISPLACEMENT:
+        values = " ".join(f"{value:.4g}" for value in u_aniso)
+        reason = f"of {principal.min():.4g} Å² along one axis; expected {_LEAST_DISPLACEMENT:g} or more along each"
+        raise ValueError(f"U11 U22 U33 U12 U13 U23 of {values} at site {label} are a mean square {reason}")
+    return row.u_iso or max(float(principal.mean()), 0.0)
 
 
 def _expand(
@@ -241,6 +329,9 @@ def _expand(
     pairs = coincident_pairs(fract, metric)
     _refuse_duplicates(sites, number[pairs])
     _refuse_overfull_places(sites, number, pairs)
+    is_anisotropic = any(site.u_aniso is not None for site in sites)
+    per_site = zip(sites, images, strict=True) if is_anisotropic else ()
+    tensors = [_image_tensors(site, *image, operations, metric) for site, image in per_site]
     return Crystal(
         name=name,
         cell=cell,
@@ -252,7 +343,20 @@ def _expand(
         site=number,
         operation=np.concatenate([operation for _, operation in images]),
         operations=operations,
+        u_aniso=np.concatenate(tensors) if is_anisotropic else None,
     )
+
+
+def _image_tensors(
+    site: _Site,
+    fract: Float64[np.ndarray, "m 3"],
+    operation: Int64[np.ndarray, "m"],
+    operations: Operations,
+    metric: Float64[np.ndarray, "3 3"],
+) -> Float64[np.ndarray, "m 6"]:
+    if site.u_aniso is None:
+        return np.tile(isotropic_tensor(site.u_iso, metric), (len(fract), 1))
+    return expand_tensor(site.u_aniso, fract[0], operation, operations, metric)
 
 
 def _refuse_duplicates(sites: list[_Site], pairs: Int64[np.ndarray, "p 2"]) -> None:

@@ -23,6 +23,8 @@ class Crystal:
         site: (n,) number of the site; the atoms of one site are contiguous.
         operation: (n,) index in `operations` of the one that carries the site's first atom here, modulo 1.
         operations: all operations of the group in this setting, the identity first.
+        u_aniso: (n, 6) U11 U22 U33 U12 U13 U23 in Å² as in a CIF, that is exp(−2π² Σ_ij U_ij a*_i a*_j h_i h_j) on the
+            amplitude; for an isotropic atom the tensor that equals u_iso. None where all sites are isotropic.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Crystal:
     site: Int64[np.ndarray, "n"]
     operation: Int64[np.ndarray, "n"]
     operations: Operations
+    u_aniso: Float64[np.ndarray, "n 6"] | None = None
 
     @property
     def num_atoms(self) -> int:

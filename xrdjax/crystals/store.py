@@ -3,7 +3,8 @@
 A site's coordinates are fixed-point cycles, x·2³² as uint32, so that symmetry operations wrap modulo 1 by integer
 overflow; the step, 2.3e-10 of a cell edge, is far below what any diffraction experiment sees. The operations that make
 a site's atoms are an *orbit*: a list of indices in one table of operations. Equal orbits are stored once, and so is
-each crystal's full list of operations. Crystals, sites and orbits are ragged: item i owns offset[i] to offset[i + 1].
+each crystal's full list of operations. Displacements are isotropic: of an anisotropic crystal the store keeps u_iso
+alone, and gives it back without u_aniso. Crystals, sites and orbits are ragged: item i owns offset[i] to offset[i + 1].
 """
 
 import hashlib
@@ -222,7 +223,7 @@ def write_store(
     """Write crystals to one file, in their order, with both splits drawn from `seed`.
 
     `source` gives the index in `sources` of each crystal, all the first by default. The file appears whole or not at
-    all. Raises StoreError when there is no crystal or the file cannot be written.
+    all. Displacements are written as u_iso. Raises StoreError when there is no crystal or the file cannot be written.
     """
     columns = _Columns()
     for crystal, index in zip(crystals, repeat(0) if source is None else source, strict=source is not None):

@@ -1,8 +1,12 @@
-"""Space-group operations: which group a list of them is, and the orbit of a site under them.
+"""Space-group operations: which group a list of them is, and what they make of a site and of its displacement.
 
 An operation maps fractional coordinates x to R x + t, with R of small integers and t in twenty-fourths. A site within
 `MERGE_DISTANCE` of a special position is moved onto it, so that sums over its orbit extinguish absent reflections;
 one written to eight decimals or more is there already and stays as written. Numbers of groups are those of ITC vol. A.
+
+A displacement tensor is U11 U22 U33 U12 U13 U23 in Å², as in a CIF. With U*_ij = U_ij a*_i a*_j the amplitude of hkl
+falls by exp(−2π² hᵀ U* h), and the image under R has the tensor R U* Rᵀ (Grosse-Kunstleve & Adams, J. Appl. Cryst. 35,
+477, doi 10.1107/S0021889802008580).
 """
 
 import warnings
@@ -21,6 +25,7 @@ MERGE_DISTANCE = 0.05  # Å; images of a site closer than this are one atom
 AS_WRITTEN = 2e-8  # cycles; 5e-9 of rounding in the eighth decimal moves an image by up to three times as much
 MAX_OPERATIONS = 192  # of the face-centred cubic groups; no conventional cell has more
 _LAST_GROUP_OF_SYSTEM = (2, 15, 74, 142, 167, 194)
+_ROW, _COLUMN = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)  # of the six numbers in the tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,6 +119,38 @@ def site_symmetry(fract: Float64[np.ndarray, "3"], operations: Operations) -> In
     return np.flatnonzero(np.abs(_shortest(operations.apply(fract) - fract)).max(axis=1) < 1e-6)
 
 
+def isotropic_tensor(u_iso: float, metric: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "6"]:
+    """Return the displacement tensor that is u_iso in all directions; cosines of α* β* γ* stand off the diagonal."""
+    return u_iso * (np.linalg.inv(metric) / _reciprocal_edges(metric))[_ROW, _COLUMN]
+
+
+def principal_displacements(
+    u_aniso: Float64[np.ndarray, "6"], metric: Float64[np.ndarray, "3 3"]
+) -> Float64[np.ndarray, "3"]:
+    """Return the mean-square displacements in Å² along the three axes of the ellipsoid; their mean is U_eq."""
+    edges = np.linalg.cholesky(metric)
+    return np.linalg.eigvalsh(edges.T @ _u_star(u_aniso, metric) @ edges)
+
+
+def expand_tensor(
+    u_aniso: Float64[np.ndarray, "6"],
+    fract: Float64[np.ndarray, "3"],
+    operation: Int64[np.ndarray, "m"],
+    operations: Operations,
+    metric: Float64[np.ndarray, "3 3"],
+) -> Float64[np.ndarray, "m 6"]:
+    """Return the displacement tensors of a site's images, from the exact place of the site.
+
+    The tensor is first averaged over the operations that leave the site where it is: an image has one tensor, whichever
+    operation leads there.
+    """
+    rotation = operations.rotation.astype(float)
+    own = rotation[site_symmetry(fract, operations)]
+    u_star = (own @ _u_star(u_aniso, metric) @ own.swapaxes(1, 2)).mean(axis=0)
+    images = rotation[operation] @ u_star @ rotation[operation].swapaxes(1, 2)
+    return (images / _reciprocal_edges(metric))[:, _ROW, _COLUMN]
+
+
 def coincident_pairs(fract: Float64[np.ndarray, "n 3"], metric: Float64[np.ndarray, "3 3"]) -> Int64[np.ndarray, "p 2"]:
     """Return the pairs of atoms closer than `MERGE_DISTANCE`, across the cell's faces too.
 
@@ -126,6 +163,19 @@ def coincident_pairs(fract: Float64[np.ndarray, "n 3"], metric: Float64[np.ndarr
     pairs = tree.query_pairs(reach, p=np.inf, output_type="ndarray")
     distance2 = _squared_length(_shortest(fract[pairs[:, 0]] - fract[pairs[:, 1]]), metric)
     return pairs[distance2 < MERGE_DISTANCE**2]
+
+
+def _u_star(u_aniso: Float64[np.ndarray, "6"], metric: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
+    """Return the tensor on the basis of the cell's edges, dimensionless."""
+    u_star = np.empty((3, 3))
+    u_star[_ROW, _COLUMN] = u_star[_COLUMN, _ROW] = u_aniso
+    return u_star * _reciprocal_edges(metric)
+
+
+def _reciprocal_edges(metric: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
+    """Return the products a*_i a*_j of lengths in Å⁻²."""
+    edges = np.sqrt(np.diag(np.linalg.inv(metric)))
+    return np.outer(edges, edges)
 
 
 def _special_position(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from xrdjax.crystals.store import CrystalStore
     from xrdjax.diffraction.spots import Spots, zone_spots
     from xrdjax.errors import CifError, ConfigError, StoreError, XrdjaxError
-    from xrdjax.patterns.generate import Batch, make_batch, render_zone
+    from xrdjax.patterns.generate import Batch, make_batch
+    from xrdjax.patterns.pictures import render_zone, render_zones
 
 _HOME = {
     "AugmentConfig": "config",
@@ -33,7 +34,8 @@ _HOME = {
     "XrdjaxError": "errors",
     "make_batch": "patterns.generate",
     "read_cif": "crystals.cif",
-    "render_zone": "patterns.generate",
+    "render_zone": "patterns.pictures",
+    "render_zones": "patterns.pictures",
     "zone_spots": "diffraction.spots",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "open_store",
     "read_cif",
     "render_zone",
+    "render_zones",
     "zone_spots",
 ]
 

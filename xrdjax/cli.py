@@ -289,7 +289,7 @@ def _draw(
 ) -> "Spots":
     """Write the picture of a zone and return its reflections."""
     from xrdjax.diffraction.spots import zone_spots
-    from xrdjax.patterns.generate import render_zone
+    from xrdjax.patterns.pictures import render_zone
 
     spots = zone_spots(crystal, zone)
     image = render_zone(crystal, zone, pattern, angle_deg=angle_deg)

@@ -12,7 +12,7 @@ import runpy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 from annotated_types import Ge, Gt, Le, Len, Lt
@@ -20,6 +20,7 @@ from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
 
 from xrdjax.errors import ConfigError
 
+C = TypeVar("C")
 Axis = tuple[int, int, int]
 Positive = Annotated[float, Gt(0), AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), AllowInfNan(False)]
@@ -60,38 +61,90 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatternConfig:
+class DiffractionConfig:
+    """What is diffracted by what, and which part of it a picture shows."""
+
+    wavelength: Positive = CU_K_ALPHA1
+    """In Å. Reflections with |G| < 2/wavelength are drawn."""
+    radiation: Literal["xray", "electron"] = "xray"
+    """Which form factors. Electrons need a `d_min`, and a wavelength of theirs: 0.02508 Å at 200 kV."""
+    d_min: Positive | None = None
+    """Leave out reflections with a smaller spacing in Å; None keeps all of the limiting sphere."""
+    layer: Annotated[int, Ge(-1000), Le(1000)] = 0
+    """n of the drawn layer hu + kv + lw = n."""
+    precession_deg: Annotated[float, Gt(0), Lt(90)] | None = None
+    """Precession angle µ of a camera: draw what it records of the layer, a blind centre left out. None draws all."""
+    lorentz_polarization: Literal["none", "powder", "single_crystal"] = "none"
+    """(1 + cos² 2θ) / (sin² θ cos θ), (1 + cos² 2θ) / (2 sin 2θ), or intensities as |F|²."""
+    occupancy: bool = True
+    """Weigh atoms by their occupancies; otherwise every site is full."""
+    debye_waller: bool = False
+    """Weaken reflections by the atoms' own displacements; otherwise they are at rest."""
+    anomalous: bool = False
+    """Add f′ and f″ at the wavelength; Friedel mates then differ."""
+    ions: bool = True
+    """Give ions their own form factors; otherwise atoms are neutral."""
+    normalize: Literal["zone", "sphere"] = "zone"
+    """Which strongest reflection others are measured by: the drawn ones', or all of the limiting sphere's."""
+    frame: Literal["zone", "paper"] = "zone"
+    """The layer as it is, or distorted, mirrored, turned and cut off as by the seed paper's pipeline."""
+
+    @property
+    def g_max(self) -> float:
+        """Radius in 1/Å of the sphere that holds all reflections."""
+        return 2 / self.wavelength if self.d_min is None else 1 / self.d_min
+
+    @property
+    def has_friedel_pairs(self) -> bool:
+        """Whether every drawn reflection has a mate of the same intensity, opposite in the picture."""
+        return self.layer == 0 and not self.anomalous
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternConfig(DiffractionConfig):
     """Which layer of reciprocal space is drawn, and how."""
 
     axes: Annotated[tuple[Axis, ...], Len(1)] = SEEN_AXES
     """Zone axes, chosen with equal probability."""
     max_index: Annotated[int, Ge(0), Le(LARGEST_AXIS_INDEX)] = 0
     """If above 0: instead of `axes`, every coprime integer axis with indices of either sign up to this."""
-    wavelength: Positive = CU_K_ALPHA1
-    """In Å. Reflections with |G| < 2/wavelength are drawn."""
     height: Pixels = 128
     width: Pixels = 128
     """Picture size in pixels. Pixels are square."""
     extent: Positive = 1.4
     """Half of the shorter side of the picture in 1/Å."""
+    spot_shape: Literal["disc", "gaussian"] = "disc"
+    """Filled discs whose radius tells the intensity, or Gaussians whose height does."""
     disc_radius: Positive = 0.1
-    """Radius of the strongest spot of a picture in 1/Å."""
-    radius_law: Literal["linear", "sqrt"] = "linear"
-    """Radius proportional to the intensity (the paper), or to its square root, which keeps weak spots visible."""
+    """Radius of the strongest spot in 1/Å."""
+    radius_law: Literal["linear", "sqrt", "log"] = "linear"
+    """Radius proportional to the intensity (the paper), or to its square root or logarithm, which show weak spots."""
     softness: Positive = 1.0
     """Width of a disc's edge in pixels; 1 is plain anti-aliasing."""
-    debye_waller: bool = False
-    """Weaken reflections by the atoms' own U_iso."""
+    edge_pixels: NonNegative = 0.0
+    """Widen every disc by this many pixels, as a drawn outline does; the paper's pictures have about 0.7."""
+    gaussian_sigma: Positive = 0.04
+    """Standard deviation of Gaussian spots in 1/Å."""
+    direct_beam: NonNegative = 0.0
+    """Radius in 1/Å of a bright disc at the origin; 0 draws none."""
 
     @property
     def pixel(self) -> float:
         """Pixel size in 1/Å."""
         return 2 * self.extent / min(self.height, self.width)
 
-    @property
-    def g_max(self) -> float:
-        """Radius of the limiting sphere in 1/Å."""
-        return 2 / self.wavelength
+
+PAPER_PATTERN = PatternConfig(
+    frame="paper",
+    normalize="sphere",
+    occupancy=False,
+    height=322,
+    width=322,
+    extent=161 / 107.86,
+    edge_pixels=0.69,
+    direct_beam=0.015,
+)
+"""The seed paper's pictures: 107.86 pixels per 1/Å, discs with an outline of one point at 100 dots an inch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +225,28 @@ class TrainConfig:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
+def check_pattern(pattern: PatternConfig) -> PatternConfig:
+    """Return the pattern, checked on its own. Raises ConfigError as `validate` does."""
+    pattern = _parse(asdict(pattern), PatternConfig, "pattern")
+    if faults := list(_diffraction_misfits(pattern)):
+        raise ConfigError("; ".join(faults))
+    return pattern
+
+
+def check_diffraction(diffraction: DiffractionConfig) -> DiffractionConfig:
+    """Return the options, checked on their own. Raises ConfigError naming every one out of range."""
+    diffraction = _parse(asdict(diffraction), DiffractionConfig, "")
+    if faults := list(_diffraction_misfits(diffraction, prefix="")):
+        raise ConfigError("; ".join(faults))
+    return diffraction
+
+
 def validate(config: TrainConfig) -> TrainConfig:
     """Return the configuration, whole numbers made floats where those are meant.
 
     Raises ConfigError naming every field out of range, its value and the range.
     """
-    config = _parse(asdict(config), "configuration")
+    config = _parse(asdict(config), TrainConfig, "configuration")
     faults = [*_uneven_intervals(config), *_misfits(config)]
     if faults:
         raise ConfigError("configuration: " + "; ".join(faults))
@@ -197,6 +266,7 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
     for name in ("height", "width"):
         if (size := getattr(config.pattern, name)) < 2**blocks:
             yield f"pattern.{name} = {size}: each of {blocks} blocks halves the picture; expected at least {2**blocks}"
+    yield from _diffraction_misfits(config.pattern)
     limit = LARGEST_AXIS_INDEX if config.model.sees_axis else 1000
     known = set()
     for axis in config.pattern.axes:
@@ -209,6 +279,19 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
         if direction in known:
             yield f"pattern.axes = {axis}: this direction is given twice, which would double its weight"
         known.add(direction)
+
+
+def _diffraction_misfits(diffraction: DiffractionConfig, prefix: str = "pattern.") -> Iterator[str]:
+    d_min, smallest = diffraction.d_min, diffraction.wavelength / 2
+    if d_min is not None and d_min < smallest:
+        yield f"{prefix}d_min = {d_min}: expected at least half a wavelength, {smallest:g} Å; nothing is below it"
+    if diffraction.radiation == "electron" and d_min is None:
+        yield f"{prefix}d_min = None: electrons need a limit, such as 0.5 Å; their limiting sphere is immense"
+    for name, off in (("anomalous", False), ("lorentz_polarization", "none")):
+        if diffraction.radiation == "electron" and (value := getattr(diffraction, name)) != off:
+            yield f"{prefix}{name} = {value!r}: electrons have no such factor; expected {off!r}"
+    if diffraction.frame == "paper" and (diffraction.layer or diffraction.precession_deg is not None):
+        yield f"{prefix}frame = 'paper': the paper's pipeline has whole zero layers only"
 
 
 def load_config_file(path: str | Path) -> TrainConfig:
@@ -259,17 +342,17 @@ def to_json(config: TrainConfig) -> str:
 def from_json(text: str, origin: str) -> TrainConfig:
     """Rebuild a configuration from `to_json`. Raises ConfigError, naming `origin`."""
     try:
-        return _parse(json.loads(text), origin)
+        return _parse(json.loads(text), TrainConfig, origin)
     except ValueError as error:
         raise ConfigError(f"{origin}: not JSON ({error}); restore the file or choose another workdir") from None
 
 
-def _parse(values: object, origin: str) -> TrainConfig:
+def _parse(values: object, kind: type[C], origin: str) -> C:
     try:
-        return TypeAdapter(TrainConfig).validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{origin}: " + "; ".join(faults)) from None
+        raise ConfigError((f"{origin}: " if origin else "") + "; ".join(faults)) from None
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import reference
 
+from xrdjax.config import DiffractionConfig
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.spots import crystal_plane, fixed_point, scatterers, zone_spots
 from xrdjax.diffraction.structure_factor import _cos_sin, intensities, structure_factors
-from xrdjax.diffraction.zone import combine, half_disc, list_spots
+from xrdjax.diffraction.zone import disc_rows, list_spots
 
 # Every crystal system, every centring, screw axes and glide planes of all kinds, d included.
 GROUPS = (
@@ -70,17 +71,17 @@ def test_absent_reflections_vanish_in_every_kind_of_space_group(one_of_each_grou
 @partial(jax.jit, static_argnames="num_spots")
 def half_list(plane, num_spots):
     """Return (i, j), s² and the number of the reflections of a half disc."""
-    rows = half_disc(plane.xy, 2 / reference.WAVELENGTH, 64)
-    ij, _ = list_spots(rows, num_spots)
-    return ij, (combine(ij, plane.xy) ** 2).sum(-1) / 4, rows.count
+    rows = disc_rows(plane, 2 / reference.WAVELENGTH, 64, half=True)
+    ij, _ = list_spots(rows, plane, num_spots)
+    return ij, plane.s2(ij), rows.count
 
 
 def test_padding_changes_nothing():
     """Whatever stands in padding atoms, and however far the loops run beyond what is real."""
     crystal = reference.crystal("gypsum")
-    plane = crystal_plane(crystal, (1, 0, 2), "float32")
+    plane = crystal_plane(crystal, (1, 0, 2), "float32", DiffractionConfig())
     ij, s2, num_spots = half_list(plane, 512)
-    atoms = scatterers(crystal, "float32")
+    atoms = scatterers(crystal, "float32", DiffractionConfig())
     rng = np.random.default_rng(2)
     wide = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:32]]), atoms)
     wide = replace(
@@ -124,7 +125,7 @@ def test_fixed_point_phases_stay_exact_at_large_indices():
         jnp.array([[60, 3], [117, -120], [-9, 60], [1, 0]]),
         jnp.zeros(4),
     )
-    atoms = jax.tree.map(lambda leaf: leaf[:32], scatterers(crystal, "float32"))
+    atoms = jax.tree.map(lambda leaf: leaf[:32], scatterers(crystal, "float32", DiffractionConfig()))
     actual = structure_factors(atoms, plane_hkl, ij, s2)
     phase = np.asarray(ij) @ np.asarray(plane_hkl) @ crystal.fract.T
     expected = reference.form_factor("Pb", np.zeros(4)) * np.exp(2j * np.pi * phase).sum(1)

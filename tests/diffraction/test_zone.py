@@ -10,7 +10,7 @@ import pytest
 import reference
 
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
-from xrdjax.diffraction.zone import coprime_axis, half_disc, list_spots, reduce_basis, zone_basis, zone_frame
+from xrdjax.diffraction.zone import ZonePlane, coprime_axis, disc_rows, list_spots, reduce_basis, zone_basis, zone_frame
 from xrdjax.errors import XrdjaxError
 
 COPRIME = [axis for axis in product(range(-5, 6), repeat=3) if math.gcd(*axis) == 1]
@@ -30,17 +30,22 @@ def random_cells(number: int, shortest: float, longest: float) -> np.ndarray:
 
 
 def test_zone_basis_spans_every_zone():
-    """Two integer vectors with cross product ± [uvw], uvw coprime, generate every hkl with hu + kv + lw = 0."""
+    """Two integer vectors with cross product ± [uvw], uvw coprime, generate every hkl with hu + kv + lw = 0.
+
+    With a third of hu + kv + lw = 1 they generate every hkl.
+    """
     for axis in COPRIME:
-        crossed = np.cross(*zone_basis(axis))
+        first, second, upper = zone_basis(axis)
+        crossed = np.cross(first, second)
         assert crossed.tolist() in ([*axis], [-index for index in axis]), axis
+        assert upper @ np.array(axis) == 1, axis
 
 
 def test_reduced_basis_is_reduced_and_spans_the_same_lattice():
     """Edges from 3 to 100 Å. Float32 leaves |g1·g2| ≤ |g1|²/2 and |g1| ≤ |g2| uncertain by rounding of the products."""
     cells = random_cells(200, 3, 100)
     axes = np.array(COPRIME)[np.random.default_rng(3).integers(len(COPRIME), size=200)]
-    bases = np.stack([zone_basis(tuple(axis)) for axis in axes.tolist()])
+    bases = np.stack([zone_basis(tuple(axis))[:2] for axis in axes.tolist()])
     reciprocal = reciprocal_basis(cells)
     reduced = np.asarray(jax.jit(jax.vmap(reduce_basis))(jnp.asarray(bases), jnp.asarray(reciprocal, jnp.float32)))
     crossed = np.cross(reduced[:, 0], reduced[:, 1])
@@ -80,8 +85,9 @@ def test_half_disc_lists_each_pair_of_opposite_reflections_once(xy):
 
     @jax.jit
     def listing(xy):
-        rows = half_disc(xy, g_max, 40)
-        return rows.count, *list_spots(rows, num_spots)
+        plane = ZonePlane(hkl=jnp.zeros((2, 3), jnp.int32), xy=xy)
+        rows = disc_rows(plane, g_max, 40, half=True)
+        return rows.count, *list_spots(rows, plane, num_spots)
 
     count, ij, exists = (np.asarray(column) for column in listing(jnp.array(xy)))
     listed = ij[exists]
@@ -94,8 +100,10 @@ def test_half_disc_lists_each_pair_of_opposite_reflections_once(xy):
 
 @pytest.mark.usefixtures("unchecked_types")
 def test_axes_are_made_coprime():
-    assert coprime_axis((2, 4, -6)) == (1, 2, -3)
-    assert coprime_axis((0, 0, -3)) == (0, 0, -1)
+    with pytest.warns(UserWarning, match=r"\(2, 4, -6\) is taken as its direction \(1, 2, -3\)"):
+        assert coprime_axis((2, 4, -6)) == (1, 2, -3)
+    with pytest.warns(UserWarning, match="direction"):
+        assert coprime_axis((0, 0, -3)) == (0, 0, -1)
     assert coprime_axis((1.0, 1.0, 0.0)) == (1, 1, 0)
 
 

@@ -15,7 +15,7 @@ from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.evaluation.protocols import predict_part, protocol_axes
 from xrdjax.evaluation.report import evaluate_run
 from xrdjax.learning.training import restore_run, train
-from xrdjax.patterns.generate import render_zone
+from xrdjax.patterns.pictures import render_zone
 
 
 @pytest.fixture(scope="module")

@@ -12,23 +12,23 @@ from jax.sharding import AxisType
 from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig
 from xrdjax.crystals.species import SPECIES
 from xrdjax.crystals.symmetry import crystal_system_index
+from xrdjax.diffraction.scattering import form_factor_table
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import zone_plane
 from xrdjax.errors import ConfigError
 from xrdjax.patterns import planning
 from xrdjax.patterns.device_store import take_cell, to_device
+from xrdjax.patterns.draw import draw_plane, loop_limits
 from xrdjax.patterns.generate import (
     Batch,
     change_atoms,
     draw_batch,
-    draw_plane,
     interleave,
-    loop_limits,
     make_batch,
     recipe_plane,
-    render_zone,
     select_crystals,
 )
+from xrdjax.patterns.pictures import render_zone
 from xrdjax.patterns.planning import make_plan
 from xrdjax.patterns.recipe import Recipe, sample_recipe
 
@@ -191,17 +191,18 @@ def test_augmentations_that_are_off_leave_no_trace(resident, plan, unchanged, ch
 
 def draw_plainly(recipe, resident, bucket):
     cell = take_cell(resident, recipe.crystal, bucket.atoms)
-    plane = zone_plane(resident.direct[recipe.crystal], resident.reciprocal[recipe.crystal], recipe.uvw, recipe.basis)
-    atoms = Scatterers(
-        fract=cell.fract, coefficients=resident.form_factors[cell.species], occupancy=cell.occupancy, u_iso=None
-    )
-    limits = loop_limits(resident.num_atoms[recipe.crystal], plane, bucket.rows, PATTERN)
-    return draw_plane(atoms, plane, limits, bucket, PATTERN)
+    reciprocal = resident.reciprocal[recipe.crystal]
+    plane = zone_plane(resident.direct[recipe.crystal], reciprocal, recipe.uvw, recipe.basis)
+    form_factors = jnp.asarray(form_factor_table(), jnp.float32)
+    atoms = Scatterers(fract=cell.fract, coefficients=form_factors[cell.species], occupancy=cell.occupancy)
+    one = jax.tree.map(lambda leaf: leaf[None], plane)
+    limits = loop_limits(resident.num_atoms[recipe.crystal], one, bucket.rows, PATTERN)
+    return draw_plane(atoms, plane, reciprocal, limits, bucket, PATTERN)
 
 
 def test_strain_scales_all_positions(resident, changed):
     """To the rounding of a few products. Where bases of equal length tie, another one may be chosen."""
-    planes = jax.jit(jax.vmap(lambda recipe: recipe_plane(recipe, resident)))
+    planes = jax.jit(jax.vmap(lambda recipe: recipe_plane(recipe, resident, PATTERN)[0]))
     strained, at_rest = planes(changed.recipe), planes(replace(changed.recipe, strain=jnp.zeros(BATCH_SIZE)))
     edge = 1 + np.asarray(changed.recipe.strain, float)[:, None, None]
     change = np.rint(at_rest.hkl @ np.linalg.pinv(strained.hkl))
@@ -226,7 +227,7 @@ def test_any_stretch_of_a_joined_batch_holds_its_share_of_each_part():
         recipe = Recipe(
             crystal=label + jnp.arange(size),
             uvw=jnp.zeros((size, 3), jnp.int32),
-            basis=jnp.zeros((size, 2, 3), jnp.int32),
+            basis=jnp.zeros((size, 3, 3), jnp.int32),
             angle=jnp.zeros(size),
             strain=jnp.zeros(size),
             key=jax.random.split(KEY, size),

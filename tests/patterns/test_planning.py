@@ -51,7 +51,7 @@ def test_every_bucket_bounds_its_pairs(store, resident, strain):
     start = slot * len(plan.pair) / BATCH_SIZE
     places = (start + rng.random(NUM_PAIRS) * len(plan.pair) / BATCH_SIZE).astype(int)
     recipes = recipes_of(plan, places, strain)
-    bases = np.asarray(jax.jit(jax.vmap(lambda one: recipe_plane(one, resident).hkl))(recipes))
+    bases = np.asarray(jax.jit(jax.vmap(lambda one: recipe_plane(one, resident, PatternConfig())[0].hkl))(recipes))
     fullest = 0
     for bucket, crystal, uvw, basis in zip(
         (plan.buckets[number] for number in bucket_of_slot[slot]),

@@ -2,18 +2,12 @@
 
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 
 from xrdjax.config import PatternConfig
-from xrdjax.diffraction.spots import crystal_plane
-from xrdjax.diffraction.structure_factor import Scatterers, intensities
-from xrdjax.diffraction.zone import combine, half_disc, list_spots
-from xrdjax.patterns.generate import render_zone
-from xrdjax.patterns.render import num_nodes, radius_grid, render_discs, spot_radius
+from xrdjax.patterns.pictures import render_zone
 
 DEFAULT = PatternConfig()
 SQUARE_ROOT = PatternConfig(height=64, width=96, radius_law="sqrt")
@@ -98,50 +92,3 @@ def test_debye_waller_factor_shrinks_the_outer_discs():
     weaker = zone.intensity * np.exp(-16 * np.pi**2 * 0.05 * (zone.xy**2).sum(1) / 4)
     expected = reference.picture(replace(zone, intensity=weaker), pattern)
     assert np.abs(render_zone(crystal, (1, 1, 0), pattern) - expected).max() <= PIXEL_ERROR
-
-
-@pytest.mark.parametrize("radius_law", ["linear", "sqrt"])
-def test_gradient_is_finite_and_right(radius_law):
-    """With Python integers as limits a picture is differentiable in coordinates; padding has no part in it."""
-    num_atoms, num_spots, max_row = 9, 64, 8
-    crystal = reference.crystal("quartz_P3121")
-    pattern = PatternConfig(height=24, width=24, radius_law=radius_law, disc_radius=0.2)
-    with jax.enable_x64(True):
-        plane = crystal_plane(crystal, (1, 1, 1), "float64")
-        rows = half_disc(plane.xy, pattern.g_max, max_row)
-        assert int(rows.count) < num_spots
-        nodes = tuple(np.asarray(num_nodes(plane.xy, pattern)).tolist())
-        shown = jnp.asarray(np.random.default_rng(0).random((24, 24)))
-        coefficients = np.zeros((32, 9))
-        for atom, name in enumerate(crystal.species):
-            s2 = np.linspace(0, 0.42, 40)  # any smooth factor will do: constant plus one Gaussian
-            f = reference.form_factor(name, s2)
-            coefficients[atom, [0, 4, 8]] = f[0] - f[-1], 8.0, f[-1]
-
-        @jax.jit
-        def seen(fract):
-            atoms = Scatterers(
-                fract=fract,
-                coefficients=jnp.asarray(coefficients),
-                occupancy=jnp.asarray(np.arange(32) < num_atoms, float),
-                u_iso=None,
-            )
-            ij, exists = list_spots(rows, num_spots)
-            s2 = (combine(ij, plane.xy) ** 2).sum(-1) / 4
-            intensity = jnp.where(exists, intensities(atoms, plane.hkl, ij, s2, num_atoms, num_spots), 0)
-            radius = radius_grid(spot_radius(intensity, pattern), rows, 8)
-            return (shown * render_discs(plane.xy, radius, nodes, pattern)).sum()
-
-        fract = np.zeros((32, 3))
-        fract[:num_atoms] = crystal.fract
-        gradient = np.asarray(jax.jit(jax.grad(seen))(jnp.asarray(fract)))
-        assert np.isfinite(gradient).all()
-        assert not gradient[num_atoms:].any()
-        assert np.abs(gradient[:num_atoms]).max() > 0.1
-        step = 1e-6  # error of the difference: step² of curvature, 1e-16/step of rounding; kinks of few pixels
-        for atom, axis in ((0, 0), (4, 1), (8, 2)):
-            there, back = fract.copy(), fract.copy()
-            there[atom, axis] += step
-            back[atom, axis] -= step
-            slope = (float(seen(jnp.asarray(there))) - float(seen(jnp.asarray(back)))) / (2 * step)
-            assert gradient[atom, axis] == pytest.approx(slope, rel=1e-4, abs=1e-4)

@@ -1,29 +1,37 @@
-"""Direct and reciprocal bases of a unit cell, on the host in float64.
+"""Direct and reciprocal bases of a unit cell: on the host in float64, or traced and differentiable.
 
 Rows are basis vectors in the Cartesian frame with a along x and b in the xy plane. Reciprocal vectors carry no 2π:
 G = h a* + k b* + l c* = hkl @ reciprocal_basis(cell), in 1/Å.
 """
 
+import math
+from typing import TypeVar
+
+import jax
 import numpy as np
-from jaxtyping import Float
+
+T = TypeVar("T", np.ndarray, jax.Array)
 
 
-def direct_basis(cell: Float[np.ndarray, "*batch 6"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """Return a, b, c (rows, Å) of cells given as a, b, c in Å and α, β, γ in degrees (ITB 2006, 3.3.1)."""
-    lengths, angles = cell[..., :3], np.radians(cell[..., 3:])
-    # Right angles give exact zeros, so that orthogonal axes stay exactly orthogonal.
-    cosine = np.where(cell[..., 3:] == 90.0, 0.0, np.cos(angles))
-    sine_gamma = np.sin(angles[..., 2])
-    cos_alpha, cos_beta, cos_gamma = np.moveaxis(cosine, -1, 0)
+def direct_basis(cell: T) -> T:
+    """Return a, b, c (*batch, 3, 3; rows, Å) of cells (*batch, 6) given as a, b, c in Å and α, β, γ in degrees.
+
+    NumPy arrays and JAX arrays give their own kind (ITB 2006, 3.3.1).
+    """
+    xp = cell.__array_namespace__()
+    # The sine of the complement: right angles give exact zeros, so that orthogonal axes stay so.
+    cos_alpha, cos_beta, cos_gamma = (xp.sin((90.0 - cell[..., 3 + k]) * (math.pi / 180)) for k in range(3))
+    sine_gamma = xp.sqrt(1.0 - cos_gamma**2)
     c_y = (cos_alpha - cos_beta * cos_gamma) / sine_gamma
-    basis = np.zeros((*cell.shape[:-1], 3, 3))
-    basis[..., 0, 0] = 1.0
-    basis[..., 1, 0], basis[..., 1, 1] = cos_gamma, sine_gamma
-    basis[..., 2, 0], basis[..., 2, 1] = cos_beta, c_y
-    basis[..., 2, 2] = np.sqrt(1.0 - cos_beta**2 - c_y**2)
-    return basis * lengths[..., None]
+    zero, one = xp.zeros_like(c_y), xp.ones_like(c_y)
+    rows = ((one, zero, zero), (cos_gamma, sine_gamma, zero), (cos_beta, c_y, xp.sqrt(1.0 - cos_beta**2 - c_y**2)))
+    return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2) * cell[..., :3, None]
 
 
-def reciprocal_basis(cell: Float[np.ndarray, "*batch 6"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """Return a*, b*, c* (rows, 1/Å): the dual of `direct_basis`."""
-    return np.swapaxes(np.linalg.inv(direct_basis(cell)), -1, -2)
+def reciprocal_basis(cell: T) -> T:
+    """Return a*, b*, c* (rows, 1/Å): the dual of `direct_basis`, b × c and its like over the volume."""
+    xp = cell.__array_namespace__()
+    direct = direct_basis(cell)
+    rows = [xp.linalg.cross(direct[..., (k + 1) % 3, :], direct[..., (k + 2) % 3, :]) for k in range(3)]
+    volume = (direct[..., 0, :] * rows[0]).sum(-1)
+    return xp.stack(rows, axis=-2) / volume[..., None, None]

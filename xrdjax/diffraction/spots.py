@@ -1,11 +1,13 @@
-"""The reflections of one zone of one crystal, as a list: the same kernel that draws the training pictures.
+"""The reflections of one layer of one crystal, as a list: the same kernel that draws the training pictures.
 
-Mode `layer`: the undistorted layer of reciprocal space through the origin, perpendicular to the real-space direction
-[uvw], as a precession camera or a reconstruction from rotation data shows it, cut off at the limiting sphere
-|G| < 2/λ. Systematically absent reflections are listed, 000 is not.
+Mode `layer`: the undistorted layer of reciprocal space perpendicular to the real-space direction [uvw], through the
+origin unless another is asked for, as a reconstruction from rotation data shows it, cut off at the limiting sphere
+|G| < 2/λ. Mode `precession`: what a precession camera records of it. Systematically absent reflections are listed, 000
+is not.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -13,25 +15,21 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from xrdjax.config import CU_K_ALPHA1
+from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, check_diffraction
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.species import SPECIES, element_of
+from xrdjax.crystals.species import SPECIES
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
-from xrdjax.diffraction.scattering import form_factor_table
-from xrdjax.diffraction.structure_factor import Scatterers, intensities
-from xrdjax.diffraction.zone import (
-    ZonePlane,
-    combine,
-    coprime_axis,
-    half_disc,
-    list_spots,
-    plane_heights,
-    zone_basis,
-    zone_plane,
-)
+from xrdjax.diffraction.layer import layer_intensities, layer_plane, layer_rows, make_scatterers, sphere_maximum
+from xrdjax.diffraction.scattering import LorentzPolarization, Radiation
+from xrdjax.diffraction.sphere import row_box
+from xrdjax.diffraction.structure_factor import Scatterers
+from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, plane_heights, zone_basis
 from xrdjax.errors import XrdjaxError
+
+Precision = Literal["float64", "float32"]
+MOST_SPOTS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +40,8 @@ class Spots:
     xy: Float[np.ndarray, "n 2"]
     """Position in the picture plane in 1/Å: x to the right, y upwards, the crystal seen from +[uvw]."""
     intensity: Float[np.ndarray, "n"]
-    """|F|² in electrons squared, times the Lorentz–polarisation factor if one is asked for."""
+    """|F|² in electrons squared (in Å² for electrons), times the Lorentz–polarisation factor if one is asked for, or
+    percent of the strongest."""
     two_theta_deg: Float[np.ndarray, "n"]
 
 
@@ -51,74 +50,118 @@ def zone_spots(
     uvw: tuple[int, int, int],
     *,
     wavelength: float = CU_K_ALPHA1,
-    lorentz_polarization: Literal["none", "powder", "single_crystal"] = "none",
+    radiation: Radiation = "xray",
+    d_min: float | None = None,
+    layer: int = 0,
+    precession_deg: float | None = None,
+    lorentz_polarization: LorentzPolarization = "none",
     occupancy: bool = True,
     debye_waller: bool = False,
+    anomalous: bool = False,
     ions: bool = True,
-    precision: Literal["float64", "float32"] = "float64",
+    frame: Literal["zone", "paper"] = "zone",
+    normalize: Literal["none", "zone", "sphere"] | None = None,
+    precision: Precision = "float64",
 ) -> Spots:
-    """Return all reflections hu + kv + lw = 0 with 0 < |G| < 2/wavelength.
+    """Return all reflections hu + kv + lw = `layer` with 0 < |G| < 2/wavelength, sorted by h, k, l.
 
-    `wavelength` in Å. `occupancy`, `debye_waller` and `ions` switch site occupancies, exp(−8π²U s²) and the ions' own
-    form factors on; without them every site is full, at rest and neutral. `precision` is that of the calculation:
-    float32 is what training uses. Raises XrdjaxError for an axis without direction or a wavelength that is not
-    positive.
+    `wavelength` and the smallest spacing `d_min` in Å; `precession_deg` limits the list to what a precession camera of
+    that angle records. `occupancy`, `debye_waller`, `anomalous` and `ions` switch site occupancies, the atoms'
+    displacements, f′ and f″, and the ions' own form factors. `normalize` gives percent of the strongest reflection of
+    the list or of the whole limiting sphere. `frame="paper"` is the seed paper's pipeline: its distorted, mirrored and
+    turned positions, full occupancies, and unless said otherwise percent of the sphere. `precision` is that of the
+    calculation: float32 is what training uses. Warns if nothing is left. Raises XrdjaxError for an axis without
+    direction and an option out of range.
     """
-    _check_options(wavelength, lorentz_polarization, precision)
-    uvw = coprime_axis(uvw)
+    is_paper = frame == "paper"
+    normalize = normalize or ("sphere" if is_paper else "none")
+    if normalize not in ("none", "zone", "sphere") or precision not in ("float64", "float32"):
+        raise XrdjaxError(
+            f"normalize '{normalize}', precision '{precision}': expected none, zone or sphere; float64 or float32"
+        )
+    config = check_diffraction(DiffractionConfig(
+        wavelength=wavelength, radiation=radiation, d_min=d_min, layer=layer, precession_deg=precession_deg,
+        lorentz_polarization=lorentz_polarization, occupancy=occupancy and not is_paper, debye_waller=debye_waller,
+        anomalous=anomalous, ions=ions, frame=frame,
+    ))  # fmt: skip
     with jax.enable_x64(precision == "float64"):
-        atoms = scatterers(crystal, precision, occupancy=occupancy, debye_waller=debye_waller, ions=ions)
-        plane = crystal_plane(crystal, uvw, precision)
-        num_rows, num_spots = half_disc_size(plane, 2 / wavelength)
-        half = _half_zone(atoms, plane, 2 / wavelength, crystal.num_atoms, round_up(num_rows), round_up(num_spots))
-        hkl, xy, intensity = (np.asarray(column)[:num_spots] for column in half)
-    hkl, xy, intensity = np.concatenate([hkl, -hkl]), np.concatenate([xy, -xy]), np.tile(intensity, 2)
-    theta = np.arcsin(np.minimum(np.linalg.norm(xy, axis=1) * wavelength / 2, 1))
+        hkl, xy, intensity, s2, strongest = _list_layer(crystal, coprime_axis(uvw), config, precision, normalize)
+    if normalize != "none":
+        intensity = intensity * (100 / strongest if strongest > 0 else 0)
+    if not len(hkl):
+        warnings.warn(f"zone {uvw}, layer {layer}: no reflection within |G| < {config.g_max:g} 1/Å", stacklevel=2)
     order = np.lexsort(hkl.T[::-1])
-    return Spots(
-        hkl=hkl[order],
-        xy=xy[order],
-        intensity=(intensity * _lorentz_polarization(theta, lorentz_polarization))[order],
-        two_theta_deg=np.degrees(2 * theta)[order],
-    )
+    theta = np.arcsin(np.minimum(np.sqrt(s2) * config.wavelength, 1))
+    return Spots(hkl=hkl[order], xy=xy[order], intensity=intensity[order], two_theta_deg=np.degrees(2 * theta)[order])
 
 
-def _check_options(wavelength: float, lorentz_polarization: str, precision: str) -> None:
-    if not 0.01 <= wavelength < math.inf:
-        raise XrdjaxError(f"wavelength {wavelength} Å: expected a length of at least 0.01 Å")
-    for name, value, known in (
-        ("lorentz_polarization", lorentz_polarization, ("none", "powder", "single_crystal")),
-        ("precision", precision, ("float64", "float32")),
-    ):
-        if value not in known:
-            raise XrdjaxError(f"{name} '{value}': expected one of {', '.join(known)}")
+def _list_layer(
+    crystal: Crystal, uvw: tuple[int, int, int], config: DiffractionConfig, precision: Precision, normalize: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return hkl, position, intensity and s² of all reflections, and the intensity of the strongest."""
+    atoms = scatterers(crystal, precision, config)
+    reciprocal = jnp.asarray(reciprocal_basis(crystal.cell), precision)
+    plane = crystal_plane(crystal, uvw, precision, config)
+    max_row, num_spots = layer_size(plane, config)
+    arguments = (atoms, plane, reciprocal, crystal.num_atoms, num_spots)
+    columns = _layer_list(*arguments, round_up(max_row), round_up(num_spots), config)
+    exists = np.asarray(columns[-1])
+    hkl, xy, intensity, s2 = (np.asarray(column)[exists] for column in columns[:-1])
+    if config.has_friedel_pairs:
+        hkl, xy = np.concatenate([hkl, -hkl]), np.concatenate([xy, -xy])
+        intensity, s2 = np.tile(intensity, 2), np.tile(s2, 2)
+    strongest = intensity.max(initial=0.0)
+    if normalize == "sphere":
+        box = row_box(direct_basis(crystal.cell), config.g_max)
+        strongest = float(_sphere_maximum(atoms, reciprocal, crystal.num_atoms, box, config))
+    return hkl, xy, intensity, s2, float(strongest)
 
 
-def scatterers(
-    crystal: Crystal,
-    precision: Literal["float64", "float32"],
-    *,
-    occupancy: bool = True,
-    debye_waller: bool = False,
-    ions: bool = True,
-) -> Scatterers:
+@partial(jax.jit, static_argnames=("max_row", "size", "config"))
+def _layer_list(
+    atoms: Scatterers,
+    plane: ZonePlane,
+    reciprocal: Float[Array, "3 3"],
+    num_atoms: int | Int[Array, ""],
+    num_spots: int | Int[Array, ""],
+    max_row: int,
+    size: int,
+    config: DiffractionConfig,
+) -> tuple[
+    Int[Array, "spots 3"], Float[Array, "spots 2"], Float[Array, "spots"], Float[Array, "spots"], Bool[Array, "spots"]
+]:
+    rows = layer_rows(plane, max_row, config)
+    index, exists, intensity = layer_intensities(atoms, plane, reciprocal, rows, size, num_atoms, num_spots, config)
+    hkl = (index[:, :, None] * plane.hkl).sum(1)
+    return hkl, combine(index, plane.drawn_xy), intensity, plane.s2(index), exists
+
+
+_sphere_maximum = partial(jax.jit, static_argnames=("box", "config"))(sphere_maximum)
+
+
+def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig) -> Scatterers:
     """Return the crystal's atoms for the device, padded to few sizes; float32 goes with fixed-point coordinates."""
-    names = crystal.species if ions else tuple(map(element_of, crystal.species))
     padding = round_up(crystal.num_atoms) - crystal.num_atoms
-    weight = crystal.occupancy if occupancy else np.ones(crystal.num_atoms)
-    table = form_factor_table()[[SPECIES.index(name) for name in names]]
+    species = np.array([SPECIES.index(name) for name in crystal.species], np.int32)
 
     def pad(values: np.ndarray) -> Array:
         return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)))
 
     real = np.dtype(precision)
-    fract = crystal.fract if precision == "float64" else fixed_point(crystal.fract)
-    return Scatterers(
-        fract=pad(fract),
-        coefficients=pad(table.astype(real)),
-        occupancy=pad(weight.astype(real)),
-        u_iso=pad(crystal.u_iso.astype(real)) if debye_waller else None,
+    return make_scatterers(
+        fract=pad(crystal.fract if precision == "float64" else fixed_point(crystal.fract)),
+        species=pad(species),
+        occupancy=pad(crystal.occupancy.astype(real)),
+        u_iso=pad(crystal.u_iso.astype(real)),
+        config=config,
+        u_star=None if crystal.u_aniso is None else pad(star_tensor(crystal.u_aniso, crystal.cell).astype(real)),
     )
+
+
+def star_tensor(u_aniso: Float[np.ndarray, "atoms 6"], cell: Float[np.ndarray, "6"]) -> Float[np.ndarray, "atoms 3 3"]:
+    """Return U*_ij = a*_i a*_j U_ij of displacements U11 U22 U33 U12 U13 U23 in Å²."""
+    length = np.linalg.norm(reciprocal_basis(cell), axis=1)
+    return u_aniso[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]] * np.outer(length, length)
 
 
 def fixed_point(fract: Float[np.ndarray, "*n"]) -> np.ndarray:
@@ -126,49 +169,37 @@ def fixed_point(fract: Float[np.ndarray, "*n"]) -> np.ndarray:
     return np.round((fract % 1.0) * 2.0**32).astype(np.uint64).astype(np.uint32)
 
 
-def crystal_plane(crystal: Crystal, uvw: tuple[int, int, int], precision: str) -> ZonePlane:
+def crystal_plane(
+    crystal: Crystal, uvw: tuple[int, int, int], precision: Precision, config: DiffractionConfig
+) -> ZonePlane:
     """Return the reduced plane lattice of a coprime zone of one crystal."""
     direct, reciprocal = direct_basis(crystal.cell), reciprocal_basis(crystal.cell)
-    return jax.jit(zone_plane)(
-        jnp.asarray(direct, precision), jnp.asarray(reciprocal, precision), jnp.array(uvw, jnp.int32), zone_basis(uvw)
+    return _layer_plane(
+        jnp.asarray(direct, precision),
+        jnp.asarray(reciprocal, precision),
+        jnp.array(uvw, jnp.int32),
+        jnp.array(zone_basis(uvw)),
+        config,
     )
 
 
-def half_disc_size(plane: ZonePlane, g_max: float) -> tuple[int, int]:
-    """Return the largest row and the number of reflections of a half disc."""
-    max_row = int(g_max / plane_heights(plane.xy)[1]) + 1
-    return max_row, int(_count_spots(plane.xy, g_max, round_up(max_row)))
+_layer_plane = partial(jax.jit, static_argnames="config")(layer_plane)
 
 
-@partial(jax.jit, static_argnames="max_row")
-def _count_spots(xy: Float[Array, "2 2"], g_max: float | Float[Array, ""], max_row: int) -> Int[Array, ""]:
-    return half_disc(xy, g_max, max_row).count
+def layer_size(plane: ZonePlane, config: DiffractionConfig) -> tuple[int, int]:
+    """Return the largest row of a layer's list and how many reflections it has. Raises XrdjaxError for millions."""
+    max_row = int(config.g_max / plane_heights(plane.xy)[1]) + 2
+    num_spots = int(_count_spots(plane, round_up(max_row), config)) if max_row < MOST_SPOTS else MOST_SPOTS
+    if num_spots >= MOST_SPOTS:
+        raise XrdjaxError(f"over {MOST_SPOTS:,} reflections within |G| < {config.g_max:g} 1/Å; give a larger d_min")
+    return max_row, num_spots
 
 
-@partial(jax.jit, static_argnames=("max_row", "num_spots"))
-def _half_zone(
-    atoms: Scatterers,
-    plane: ZonePlane,
-    g_max: float | Float[Array, ""],
-    num_atoms: int | Int[Array, ""],
-    max_row: int,
-    num_spots: int,
-) -> tuple[Int[Array, "spots 3"], Float[Array, "spots 2"], Float[Array, "spots"]]:
-    ij, _ = list_spots(half_disc(plane.xy, g_max, max_row), num_spots)
-    xy = combine(ij, plane.xy)
-    intensity = intensities(atoms, plane.hkl, ij, (xy**2).sum(-1) / 4, num_atoms, num_spots)
-    return (ij[:, :, None] * plane.hkl).sum(1), xy, intensity
+@partial(jax.jit, static_argnames=("max_row", "config"))
+def _count_spots(plane: ZonePlane, max_row: int, config: DiffractionConfig) -> Int[Array, ""]:
+    return layer_rows(plane, max_row, config).count
 
 
 def round_up(number: int) -> int:
     """Return the next power of two, at least 64: whole blocks, and few shapes that are ever compiled."""
     return 1 << max(6, math.ceil(math.log2(max(number, 1))))
-
-
-def _lorentz_polarization(theta: Float[np.ndarray, "n"], form: str) -> Float[np.ndarray, "n"]:
-    polarization = 1 + np.cos(2 * theta) ** 2
-    if form == "powder":
-        return polarization / (np.sin(theta) ** 2 * np.cos(theta))
-    if form == "single_crystal":
-        return polarization / (2 * np.sin(2 * theta))
-    return np.ones_like(theta)

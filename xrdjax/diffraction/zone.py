@@ -1,9 +1,10 @@
-"""The plane of reciprocal space that belongs to a zone axis, and the list of its reflections.
+"""A layer of reciprocal space perpendicular to a zone axis, and the list of its reflections.
 
-The reflections of zone [uvw], hu + kv + lw = 0, form a two-dimensional lattice hkl = i g1 + j g2. An integer basis of
-it follows from uvw alone (host); it is then Gauss-reduced in the crystal's own metric (traced), so that a disc of
-radius |G| < g_max is a short list of rows: row j holds i = low_j … high_j. Without anomalous scattering
-|F(−h)| = |F(h)|, so only the half j > 0, or j = 0 and i > 0, is listed.
+The reflections of zone [uvw], hu + kv + lw = 0, form a two-dimensional lattice hkl = i g1 + j g2; layer n,
+hu + kv + lw = n, is the same lattice about an origin of its own. An integer basis follows from uvw alone (host); it is
+then Gauss-reduced in the crystal's own metric (traced), so that a disc of radius |G| < g_max is a short list of rows:
+row j holds i = low_j … high_j. In the zero layer without anomalous scattering |F(−h)| = |F(h)|, so only the half j > 0,
+or j = 0 and i > 0, is listed.
 
 Frame: e3 = t/|t| with t = u a + v b + w c; e1 = Cartesian x without its e3 part, normalised (y where x ∥ e3);
 e2 = e3 × e1. The crystal is seen from +t. Positions are G·e1, G·e2 in 1/Å without 2π. Products are written out as
@@ -11,7 +12,8 @@ multiply-adds: a matrix product may run in TF32 on a GPU, whose ten mantissa bit
 """
 
 import math
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ REDUCTION_STEPS = 16  # each shrinks |g2|² at least threefold until reduced: en
 
 
 def coprime_axis(uvw: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the zone axis divided by its greatest common divisor.
+    """Return the zone axis divided by its greatest common divisor; warn where that changes it.
 
     Raises XrdjaxError for [0 0 0], for what is no integer and for indices above `LARGEST_INDEX`.
     """
@@ -35,16 +37,20 @@ def coprime_axis(uvw: tuple[int, int, int]) -> tuple[int, int, int]:
     if divisor == 0:
         raise XrdjaxError("zone axis (0, 0, 0) is no direction: give three integers, at least one of them not zero")
     u, v, w = (int(index) // divisor for index in uvw)
+    if divisor > 1:
+        warnings.warn(f"zone axis {tuple(uvw)} is taken as its direction {(u, v, w)}", stacklevel=3)
     return u, v, w
 
 
-def zone_basis(uvw: tuple[int, int, int]) -> Int[np.ndarray, "2 3"]:
-    """Return an integer basis (rows) of all hkl with hu + kv + lw = 0, for a coprime axis."""
+def zone_basis(uvw: tuple[int, int, int]) -> Int[np.ndarray, "3 3"]:
+    """Return an integer basis (rows) of all hkl, two of hu + kv + lw = 0 and one of 1, for a coprime axis."""
     u, v, w = uvw
     if u == v == 0:
-        return np.array([[1, 0, 0], [0, 1, 0]], np.int32)
+        return np.array([[1, 0, 0], [0, 1, 0], [0, 0, w]], np.int32)
     divisor, x, y = _bezout(u, v)
-    return np.array([[v // divisor, -u // divisor, 0], [x * w, y * w, -divisor]], np.int32)
+    _, of_divisor, of_w = _bezout(divisor, w)
+    upper = [x * of_divisor, y * of_divisor, of_w]
+    return np.array([[v // divisor, -u // divisor, 0], [x * w, y * w, -divisor], upper], np.int32)
 
 
 def _bezout(a: int, b: int) -> tuple[int, int, int]:
@@ -58,23 +64,62 @@ def _bezout(a: int, b: int) -> tuple[int, int, int]:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class ZonePlane:
-    """Reduced basis of a zone's reflections: `hkl` (2, 3) integer and `xy` (2, 2), in-plane positions in 1/Å."""
+    """Reduced basis of a layer's reflections, rows g1, g2 and, in an upper layer, the reflection nearest its centre."""
 
-    hkl: Int[jax.Array, "*batch 2 3"]
-    xy: Float[jax.Array, "*batch 2 2"]
+    hkl: Int[jax.Array, "*batch rows 3"]
+    xy: Float[jax.Array, "*batch rows 2"]
+    """In-plane positions in 1/Å."""
+    height: Float[jax.Array, "*batch"] | None = None
+    """Distance in 1/Å of an upper layer from the origin of reciprocal space, along +[uvw]."""
+    drawn: Float[jax.Array, "*batch rows 3"] | None = None
+    """Where the seed paper's pipeline puts the rows, and how far above its picture; None is `xy`."""
+
+    @property
+    def drawn_xy(self) -> Float[jax.Array, "*batch rows 2"]:
+        """Positions in the picture in 1/Å."""
+        return self.xy if self.drawn is None else self.drawn[..., :2]
+
+    def s2(self, index: Int[jax.Array, "spots rows"]) -> Float[jax.Array, "spots"]:
+        """Return (sin θ/λ)² = |G|²/4 in 1/Å² of reflections given by their coefficients."""
+        square = (combine(index, self.xy) ** 2).sum(-1)
+        return (square if self.height is None else square + self.height**2) / 4
 
 
 def zone_plane(
     direct: Float[jax.Array, "3 3"],
     reciprocal: Float[jax.Array, "3 3"],
     uvw: Int[jax.Array, "3"],
-    basis: Int[jax.Array, "2 3"],
+    basis: Int[jax.Array, "3 3"],
+    layer: int = 0,
 ) -> ZonePlane:
-    """Return the zone's basis, shortest first and reduced (|g1·g2| ≤ |g1|²/2), and where it lies in the plane."""
-    hkl = reduce_basis(basis, reciprocal)
+    """Return a layer's basis, shortest first and reduced (|g1·g2| ≤ |g1|²/2), and where it lies in the plane.
+
+    `basis` is `zone_basis` of the axis or of its opposite.
+    """
+    hkl = reduce_basis(basis[:2], reciprocal)
     frame = zone_frame(direct, uvw)
-    g = combine(hkl, reciprocal)
-    return ZonePlane(hkl=hkl, xy=(g[:, None, :] * frame[None, :2, :]).sum(-1))
+
+    def in_frame(hkl: Int[jax.Array, "rows 3"]) -> Float[jax.Array, "rows 3"]:
+        return (combine(hkl, reciprocal)[:, None, :] * frame[None]).sum(-1)
+
+    if not layer:
+        return ZonePlane(hkl=hkl, xy=in_frame(hkl)[:, :2])
+    origin = layer * (uvw * basis[2]).sum() * basis[2]
+    origin = _nearest_centre(origin, hkl, in_frame(jnp.concatenate([hkl, origin[None]])))
+    hkl = jnp.concatenate([hkl, origin[None]])
+    g = in_frame(hkl)
+    return ZonePlane(hkl=hkl, xy=g[:, :2], height=g[2, 2])
+
+
+def _nearest_centre(
+    origin: Int[jax.Array, "3"], hkl: Int[jax.Array, "2 3"], g: Float[jax.Array, "3 3"]
+) -> Int[jax.Array, "3"]:
+    """Return the reflection of the same layer whose coefficients along g1 and g2 are within ±1/2."""
+    area = g[0, 0] * g[1, 1] - g[0, 1] * g[1, 0]
+    along_1 = (g[2, 0] * g[1, 1] - g[2, 1] * g[1, 0]) / area
+    along_2 = (g[0, 0] * g[2, 1] - g[0, 1] * g[2, 0]) / area
+    whole = jnp.round(jax.lax.stop_gradient(jnp.stack([along_1, along_2]))).astype(hkl.dtype)
+    return origin - (whole[:, None] * hkl).sum(0)
 
 
 def combine(coefficients: Int[jax.Array, "*n k"], vectors: Float[jax.Array, "k d"]) -> Float[jax.Array, "*n d"]:
@@ -114,42 +159,67 @@ def reduce_basis(basis: Int[jax.Array, "2 3"], reciprocal: Float[jax.Array, "3 3
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The half disc |i g1 + j g2| < g_max: in row j the i from `low` to `high`, the first being spot `start`."""
+    """The reflections within a disc, row by row: in each the i from `low` to `high`, the first being spot `start`."""
 
     low: Int[jax.Array, "rows"]
     high: Int[jax.Array, "rows"]
     start: Int[jax.Array, "rows"]
+    is_half: bool = field(metadata={"static": True})
+    """Rows are j = 0, 1, … and each spot stands for its Friedel mate too; otherwise j = −n … n."""
 
     @property
     def count(self) -> Int[jax.Array, ""]:
-        """Number of reflections in the half disc."""
+        """Number of reflections in the list."""
         return self.start[-1] + jnp.maximum(self.high[-1] - self.low[-1] + 1, 0)
 
+    @property
+    def first(self) -> int:
+        """j of the first row."""
+        return 0 if self.is_half else -(self.low.shape[0] // 2)
 
-def plane_heights(xy: Float[jax.Array, "2 2"]) -> Float[jax.Array, "2"]:
+
+def plane_heights(xy: Float[jax.Array, "rows 2"]) -> Float[jax.Array, "2"]:
     """Return the distances, in 1/Å, between neighbouring lattice lines of constant i and of constant j."""
     area = jnp.abs(xy[0, 0] * xy[1, 1] - xy[0, 1] * xy[1, 0])
-    return area / jnp.sqrt((xy[::-1] ** 2).sum(-1))
+    return area / jnp.sqrt((xy[1::-1] ** 2).sum(-1))
 
 
-def half_disc(xy: Float[jax.Array, "2 2"], g_max: float | Float[jax.Array, ""], max_row: int) -> Rows:
-    """Return rows j = 0 … `max_row` of the half disc; rows beyond its edge are empty (high < low)."""
-    xy = jax.lax.stop_gradient(xy)
-    row = jnp.arange(max_row + 1)
+def disc_rows(plane: ZonePlane, g_max: float | Float[jax.Array, ""], max_row: int, *, half: bool) -> Rows:
+    """Return rows up to |j| = `max_row` of the layer within the sphere |G| < g_max; those beyond it have high < low.
+
+    The half list leaves 000 out, the full list of the zero layer has it.
+    """
+    xy = jax.lax.stop_gradient(plane.xy)
+    radius2 = jnp.asarray(g_max**2 if plane.height is None else g_max**2 - jax.lax.stop_gradient(plane.height) ** 2)
+    row = jnp.arange(0 if half else -max_row, max_row + 1)
+    start_xy = row[:, None].astype(xy.dtype) * xy[1]
+    if plane.height is not None:
+        start_xy = start_xy + xy[2]
     length = jnp.sqrt((xy[0] ** 2).sum())
-    height = row * plane_heights(xy)[1]
-    inside = height < g_max
-    half_width = jnp.sqrt(jnp.where(inside, g_max**2 - height**2, 0.0)) / length
-    centre = -row * (xy[0] * xy[1]).sum() / length**2
-    low = jnp.where(row == 0, 1, jnp.ceil(centre - half_width).astype(jnp.int32))
+    height = (start_xy[:, 1] * xy[0, 0] - start_xy[:, 0] * xy[0, 1]) / length
+    inside = height**2 < radius2
+    half_width = jnp.sqrt(jnp.where(inside, radius2 - height**2, 0.0)) / length
+    centre = -(start_xy * xy[0]).sum(-1) / length**2
+    low = jnp.ceil(centre - half_width).astype(jnp.int32)
+    low = jnp.where(row == 0, 1, low) if half else low
     high = jnp.where(inside, jnp.floor(centre + half_width).astype(jnp.int32), low - 1)
     count = jnp.maximum(high - low + 1, 0)
-    return Rows(low=low, high=high, start=jnp.cumsum(count) - count)
+    return Rows(low=low, high=high, start=jnp.cumsum(count) - count, is_half=half)
 
 
-def list_spots(rows: Rows, num_spots: int) -> tuple[Int[jax.Array, "spots 2"], Bool[jax.Array, "spots"]]:
-    """Return (i, j) of the first `num_spots` reflections of the half disc, and which of them exist."""
+def list_spots(
+    rows: Rows, plane: ZonePlane, num_spots: int
+) -> tuple[Int[jax.Array, "spots rows"], Bool[jax.Array, "spots"]]:
+    """Return the coefficients of the first `num_spots` reflections in the plane's rows, and which of them exist.
+
+    000 does not.
+    """
     spot = jnp.arange(num_spots)
     row = (spot[:, None] >= rows.start[None, 1:]).sum(-1)
-    ij = jnp.stack([rows.low[row] + spot - rows.start[row], row], axis=-1)
-    return ij, spot < rows.count
+    index = [rows.low[row] + spot - rows.start[row], row + rows.first]
+    exists = spot < rows.count
+    if plane.height is not None:
+        index.append(jnp.ones_like(row))
+    elif not rows.is_half:
+        exists &= (index[0] != 0) | (index[1] != 0)
+    return jnp.stack(index, axis=-1), exists

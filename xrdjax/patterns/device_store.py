@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from xrdjax.crystals.store import Atoms, CrystalStore
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
-from xrdjax.diffraction.scattering import form_factor_table
 
 
 @jax.tree_util.register_dataclass
@@ -36,7 +35,6 @@ class DeviceStore:
     """a*, b*, c* as rows, 1/Å."""
     space_group: Int[Array, "crystals"]
     """1 to 230."""
-    form_factors: Float[Array, "species 9"]
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +63,6 @@ def to_device(store: CrystalStore) -> DeviceStore:
         direct=jnp.asarray(direct_basis(store.cell), jnp.float32),
         reciprocal=jnp.asarray(reciprocal_basis(store.cell), jnp.float32),
         space_group=jnp.asarray(store.space_group, jnp.int32),
-        form_factors=jnp.asarray(form_factor_table(), jnp.float32),
     )
 
 

@@ -1,11 +1,10 @@
-"""Pictures with labels, rendered from crystals: one picture, or a training batch as a pure function of a key.
+"""Training batches with labels, rendered from crystals as a pure function of a key.
 
 `make_batch` is what a training step calls: recipe sampled, cells gathered and changed, zone plane reduced, structure
 factors, discs, all traced and without a loop over crystals or spots.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import accumulate, pairwise
 from math import gcd
 from typing import TypeVar
@@ -18,18 +17,16 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig, validate
-from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.store import CrystalStore, Part
 from xrdjax.crystals.symmetry import crystal_system_index
-from xrdjax.diffraction.spots import crystal_plane, half_disc_size, round_up, scatterers
-from xrdjax.diffraction.structure_factor import Scatterers, intensities
-from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, half_disc, list_spots, plane_heights, zone_plane
+from xrdjax.diffraction.layer import layer_plane, make_scatterers
+from xrdjax.diffraction.zone import ZonePlane
 from xrdjax.errors import ConfigError
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
 from xrdjax.patterns.device_store import Cell, DeviceStore, take_cell, to_device
+from xrdjax.patterns.draw import draw_plane, loop_limits, turn
 from xrdjax.patterns.planning import Bucket, Plan, make_plan
 from xrdjax.patterns.recipe import Recipe, sample_recipe
-from xrdjax.patterns.render import num_nodes, radius_grid, render_discs, spot_radius
 
 T = TypeVar("T")
 SYSTEM_OF_GROUP = crystal_system_index(np.arange(1, 231))
@@ -47,24 +44,6 @@ class Batch:
     crystal_system: Int[Array, "batch"]
     """Index in `CRYSTAL_SYSTEMS`, triclinic to cubic."""
     recipe: Recipe
-
-
-def render_zone(
-    crystal: Crystal,
-    uvw: tuple[int, int, int],
-    pattern: PatternConfig = PatternConfig(),  # noqa: B008 (frozen)
-    *,
-    angle_deg: float = 0.0,
-) -> Float[np.ndarray, "height width"]:
-    """Return the picture of one zone of one crystal, 0 to 1, spots bright, seen from +[uvw], y upwards.
-
-    The size, the extent and the discs are those of `pattern`; its zone axes are ignored. `angle_deg` turns the picture
-    counter-clockwise. Raises XrdjaxError for an axis without direction.
-    """
-    plane = turn(crystal_plane(crystal, coprime_axis(uvw), "float32"), jnp.float32(np.radians(angle_deg)))
-    atoms = scatterers(crystal, "float32", debye_waller=pattern.debye_waller)
-    bucket = _bucket_of(plane, len(atoms.occupancy), pattern)
-    return np.asarray(_draw_crystal(atoms, plane, crystal.num_atoms, bucket, pattern))
 
 
 def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) -> Batch:
@@ -106,14 +85,14 @@ def draw_bucket(
     """Draw pictures that all fit one bucket."""
     recipe = _spread_over_devices(recipe)
     cells = jax.vmap(lambda one: change_atoms(one.key, take_cell(store, one.crystal, bucket.atoms), augment))(recipe)
-    planes = jax.vmap(lambda one: recipe_plane(one, store))(recipe)
-    limits = jax.tree.map(
-        lambda leaf: leaf.max(0),
-        jax.vmap(lambda *one: loop_limits(*one, bucket.rows, pattern))(store.num_atoms[recipe.crystal], planes),
-    )
-    image = jax.vmap(lambda cell, plane: draw_plane(_scatterers(cell, store, pattern), plane, limits, bucket, pattern))(
-        cells, planes
-    )
+    planes, reciprocal = jax.vmap(lambda one: recipe_plane(one, store, pattern))(recipe)
+    limits = loop_limits(store.num_atoms[recipe.crystal], planes, bucket.rows, pattern)
+
+    def draw(cell: Cell, plane: ZonePlane, reciprocal: Float[Array, "3 3"]) -> Float[Array, "height width"]:
+        atoms = make_scatterers(cell.fract, cell.species, cell.occupancy, cell.u_iso, pattern)
+        return draw_plane(atoms, plane, reciprocal, limits, bucket, pattern)
+
+    image = jax.vmap(draw)(cells, planes, reciprocal)
     space_group = store.space_group[recipe.crystal]
     return Batch(
         image=image[..., None],
@@ -123,20 +102,12 @@ def draw_bucket(
     )
 
 
-def recipe_plane(recipe: Recipe, store: DeviceStore) -> ZonePlane:
-    """Return the zone plane of one strained and turned crystal."""
+def recipe_plane(recipe: Recipe, store: DeviceStore, pattern: PatternConfig) -> tuple[ZonePlane, Float[Array, "3 3"]]:
+    """Return the layer of one strained and turned crystal, and its reciprocal basis."""
     edge = 1 + recipe.strain
     direct, reciprocal = store.direct[recipe.crystal] * edge, store.reciprocal[recipe.crystal] / edge
-    return turn(zone_plane(direct, reciprocal, recipe.uvw, recipe.basis), recipe.angle)
-
-
-def _scatterers(cell: Cell, store: DeviceStore, pattern: PatternConfig) -> Scatterers:
-    return Scatterers(
-        fract=cell.fract,
-        coefficients=store.form_factors[cell.species],
-        occupancy=cell.occupancy,
-        u_iso=cell.u_iso if pattern.debye_waller else None,
-    )
+    plane = layer_plane(direct, reciprocal, recipe.uvw, recipe.basis, pattern)
+    return turn(plane, recipe.angle), reciprocal
 
 
 def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cell:
@@ -150,41 +121,6 @@ def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cel
     if augment.vacancies:
         occupancy = remove_atoms(for_vacancies, occupancy, augment.vacancies)
     return replace(cell, species=species, occupancy=occupancy)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class LoopLimits:
-    """How far the loops over atoms, reflections and lattice nodes must run."""
-
-    atoms: Int[Array, "*batch"]
-    spots: Int[Array, "*batch"]
-    nodes: Int[Array, "*batch 2"]
-
-
-def loop_limits(num_atoms: int | Int[Array, ""], plane: ZonePlane, max_row: int, pattern: PatternConfig) -> LoopLimits:
-    """Return what one picture needs; a batch runs to the largest of its pictures."""
-    spots = half_disc(plane.xy, pattern.g_max, max_row).count
-    return LoopLimits(atoms=jnp.asarray(num_atoms), spots=spots, nodes=num_nodes(plane.xy, pattern))
-
-
-def draw_plane(
-    atoms: Scatterers, plane: ZonePlane, limits: LoopLimits, bucket: Bucket, pattern: PatternConfig
-) -> Float[Array, "height width"]:
-    """Draw the zone plane of one crystal within the limiting sphere."""
-    rows = half_disc(plane.xy, pattern.g_max, bucket.rows)
-    ij, exists = list_spots(rows, bucket.spots)
-    s2 = (combine(ij, plane.xy) ** 2).sum(-1) / 4
-    intensity = jnp.where(exists, intensities(atoms, plane.hkl, ij, s2, limits.atoms, limits.spots), 0)
-    radius = radius_grid(spot_radius(intensity, pattern), rows, bucket.columns)
-    return render_discs(plane.xy, radius, limits.nodes, pattern)
-
-
-def turn(plane: ZonePlane, angle: Float[Array, ""]) -> ZonePlane:
-    """Turn a plane counter-clockwise by an angle in radians."""
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    x, y = plane.xy[:, 0], plane.xy[:, 1]
-    return replace(plane, xy=jnp.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1))
 
 
 def interleave(parts: list[T]) -> T:
@@ -220,22 +156,6 @@ def _spread_over_devices(recipe: Recipe) -> Recipe:
     if "data" not in jax.sharding.get_abstract_mesh().axis_names:
         return recipe
     return jax.lax.with_sharding_constraint(recipe, PartitionSpec("data"))
-
-
-@partial(jax.jit, static_argnames=("bucket", "pattern"))
-def _draw_crystal(
-    atoms: Scatterers, plane: ZonePlane, num_atoms: int | Int[Array, ""], bucket: Bucket, pattern: PatternConfig
-) -> Float[Array, "height width"]:
-    return draw_plane(atoms, plane, loop_limits(num_atoms, plane, bucket.rows, pattern), bucket, pattern)
-
-
-def _bucket_of(plane: ZonePlane, num_atoms: int, pattern: PatternConfig) -> Bucket:
-    """Return the shapes for one plane; lists are rounded up, so that similar crystals share a compiled function."""
-    max_row, num_spots = half_disc_size(plane, pattern.g_max)
-    max_column = int(pattern.g_max / plane_heights(plane.xy)[0]) + 1
-    return Bucket(
-        slots=1, atoms=num_atoms, spots=round_up(num_spots), columns=round_up(max_column), rows=round_up(max_row)
-    )
 
 
 _draw_batch_jit = jax.jit(draw_batch, static_argnames=("pattern", "augment"))

@@ -11,7 +11,7 @@ pair keeps the same probability.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xrdjax.config import AugmentConfig, PatternConfig
+from xrdjax.diffraction.layer import layer_plane, layer_rows
+from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK
-from xrdjax.diffraction.zone import coprime_axis, half_disc, plane_heights, zone_basis, zone_plane
+from xrdjax.diffraction.zone import ZonePlane, coprime_axis, plane_heights, zone_basis
 from xrdjax.patterns.device_store import DeviceStore
 from xrdjax.patterns.render import num_nodes
 
@@ -45,6 +47,8 @@ class Bucket:
     """Largest |i|."""
     rows: int
     """Largest j."""
+    box: tuple[int, int]
+    """Largest |k| and l within the limiting sphere."""
 
 
 @jax.tree_util.register_dataclass
@@ -55,7 +59,7 @@ class Plan:
     pair: Int[Array, "pairs"]
     """crystal · number of axes + axis."""
     uvw: Int[Array, "axes 3"]
-    basis: Int[Array, "axes 2 3"]
+    basis: Int[Array, "axes 3 3"]
     slot_start: Int[Array, "slots"]
     """The pair in which a slot's stretch begins, at `slot_offset` of it; the stretch is `slot_width` pairs long."""
     slot_stop: Int[Array, "slots"]
@@ -71,39 +75,41 @@ def measure_pairs(
     direct: Float[Array, "crystals 3 3"],
     reciprocal: Float[Array, "crystals 3 3"],
     uvw: Int[Array, "axes 3"],
-    basis: Int[Array, "axes 2 3"],
+    basis: Int[Array, "axes 3 3"],
     pattern: PatternConfig,
     augment: AugmentConfig,
 ) -> Int[np.ndarray, "crystals axes 4"]:
     """Return upper bounds, any strain allowed for, of spots, columns, rows and nodes around a pixel of every pair."""
     largest_edge = (1 + augment.strain) * (1 + MARGIN)
-    g_max = pattern.g_max * largest_edge
+    # A stretched crystal is the crystal as it is, seen with a shorter wavelength.
+    d_min = None if pattern.d_min is None else pattern.d_min / largest_edge
+    widest = replace(pattern, wavelength=pattern.wavelength / largest_edge, d_min=d_min)
 
     def over_pairs(function: Callable[..., Array]) -> Int[np.ndarray, "axes crystals *size"]:
         @jax.jit
         def measure(direct: Array, reciprocal: Array, uvw: Array, basis: Array) -> Array:
             def over_crystals(axis: tuple[Array, Array]) -> Array:
-                planes = jax.vmap(zone_plane, in_axes=(0, 0, None, None))(direct, reciprocal, *axis)
-                return jax.vmap(function)(planes.xy)
+                planes = jax.vmap(layer_plane, in_axes=(0, 0, None, None, None))(direct, reciprocal, *axis, widest)
+                return jax.vmap(function)(planes)
 
             return jax.lax.map(over_crystals, (uvw, basis))
 
         return np.asarray(measure(direct, reciprocal, uvw, basis))
 
-    def sides(xy: Float[Array, "2 2"]) -> Int[Array, "3"]:
-        columns_rows = (g_max / plane_heights(xy)).astype(jnp.int32)
-        return jnp.append(columns_rows, num_nodes(xy / largest_edge, pattern).prod())
+    def sides(plane: ZonePlane) -> Int[Array, "3"]:
+        columns_rows = (widest.g_max / plane_heights(plane.xy)).astype(jnp.int32) + (pattern.layer != 0)
+        return jnp.append(columns_rows, num_nodes(plane.drawn_xy / largest_edge, pattern).prod())
 
     bounds = over_pairs(sides)
     max_row = int(bounds[..., 1].max())
-    count = over_pairs(lambda xy: half_disc(xy, g_max, max_row).count)
+    count = over_pairs(lambda plane: layer_rows(plane, max_row, widest).count)
     return np.swapaxes(np.concatenate([count[..., None], bounds], axis=-1), 0, 1)
 
 
 def cut_into_buckets(
-    size: Int[np.ndarray, "pairs 5"], num_pixels: int, batch_size: int
+    size: Int[np.ndarray, "pairs 5"], num_pixels: int, batch_size: int, box: tuple[int, int]
 ) -> tuple[Int[np.ndarray, "pairs"], tuple[Bucket, ...]]:
-    """Return the order of the pairs and the buckets that follow each other in it."""
+    """Return the order of the pairs and the buckets that follow each other in it; `box` holds for all of them."""
     num_pairs, order = len(size), np.arange(len(size))
     smallest = max(1, batch_size // MOST_BUCKETS_PER_BATCH)
     shares = [(0, batch_size)]  # stretches of the batch's slots
@@ -125,7 +131,7 @@ def cut_into_buckets(
         order[inner] = order[inner][_cheapest_order(size[order[inner]], stop - start, num_pixels)]
         at = shares.index((start, stop))
         shares[at : at + 1] = [(start, (start + stop) // 2), ((start + stop) // 2, stop)]
-    return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0)) for start, stop in shares)
+    return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0), box) for start, stop in shares)
 
 
 def _sample(size: Int[np.ndarray, "pairs 5"]) -> Int[np.ndarray, "sample 5"]:
@@ -157,13 +163,14 @@ def _cheapest_order(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: in
     return np.argsort(best(size), kind="stable")
 
 
-def _bucket(slots: int, largest: Int[np.ndarray, "5"]) -> Bucket:
+def _bucket(slots: int, largest: Int[np.ndarray, "5"], box: tuple[int, int]) -> Bucket:
     return Bucket(
         slots=slots,
         atoms=_whole_blocks(largest[ATOMS], ATOM_BLOCK),
         spots=_whole_blocks(largest[SPOTS], SPOT_BLOCK),
         columns=int(largest[COLUMNS]),
         rows=int(largest[ROWS]),
+        box=box,
     )
 
 
@@ -186,7 +193,8 @@ def make_plan(
     )
     num_atoms = np.broadcast_to(np.asarray(store.num_atoms)[crystals, None, None], (*bounds.shape[:2], 1))
     size = np.concatenate([num_atoms, bounds], axis=-1).reshape(-1, 5)
-    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size)
+    box = row_box(np.asarray(store.direct[crystals]), pattern.g_max * (1 + augment.strain))
+    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size, box)
     crystal, axis = np.divmod(order, len(uvw))
     edge = np.arange(batch_size + 1) * len(order)
     start, stop = edge[:-1] // batch_size, -(-edge[1:] // batch_size)

@@ -28,8 +28,8 @@ class Recipe:
     """Number of the crystal in the store."""
     uvw: Int[Array, "*batch 3"]
     """Zone axis, coprime."""
-    basis: Int[Array, "*batch 2 3"]
-    """Integer basis of the zone's reflections, see `zone_basis`."""
+    basis: Int[Array, "*batch 3 3"]
+    """Integer basis of all reflections, the zone's first, see `zone_basis`."""
     angle: Float[Array, "*batch"]
     """Counter-clockwise turn of the picture, in radians."""
     strain: Float[Array, "*batch"]

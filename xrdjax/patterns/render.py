@@ -1,14 +1,14 @@
-"""From reflections of a zone to a picture of soft discs, spots bright on a dark ground.
+"""From reflections of a zone to a picture of soft discs or Gaussians, spots bright on a dark ground.
 
 A disc of radius r covers of a pixel at distance d from its centre the overlap of the intervals [d − w/2, d + w/2] and
 [−r, r], divided by w, the width of the soft edge (one pixel by default). That is the usual linear edge for discs larger
 than a pixel, and grey proportional to r for smaller ones, so that nothing flickers and an absent reflection leaves no
-trace. Where discs overlap the largest coverage counts.
+trace. Where discs overlap the largest coverage counts; overlapping Gaussians add up, to 1 at most.
 
-The picture is gathered, not scattered: the discs that can cover a pixel are centred on the few lattice nodes around
+The picture is gathered, not scattered: the spots that can reach a pixel are centred on the few lattice nodes around
 the pixel's own lattice coordinates. The cost does not depend on the number of spots, and the order of summation does
-not exist. How many nodes must be looked at follows from the largest radius and the spacing of the lattice lines:
-`num_nodes`.
+not exist. How many nodes must be looked at follows from the reach of a spot and the spacing of the lattice lines:
+`num_nodes`. Where Friedel's law holds, the upper half of a picture is drawn and turned over.
 
 Frame: x to the right, y upwards, origin in the middle of the picture.
 """
@@ -21,6 +21,10 @@ from jaxtyping import Array, Float, Int
 from xrdjax.config import PatternConfig
 from xrdjax.diffraction.zone import Rows, plane_heights
 
+LOG_RANGE = 1e3  # radius_law "log" is log(1 + 1000 I/I_max): straight below a thousandth
+GAUSSIAN_REACH = 4.5  # standard deviations; the rest is 4e-5 of the height
+FAINT_PIXELS = 0.1  # discs with a smaller radius have a thinner outline, and none at zero
+
 
 def pixel_centres(pattern: PatternConfig) -> tuple[Float[np.ndarray, "width"], Float[np.ndarray, "height"]]:
     """Return x of the columns and y of the rows in 1/Å; the first row is the uppermost."""
@@ -29,14 +33,28 @@ def pixel_centres(pattern: PatternConfig) -> tuple[Float[np.ndarray, "width"], F
     return x, y
 
 
-def spot_radius(intensity: Float[Array, "spots"], pattern: PatternConfig) -> Float[Array, "spots"]:
-    """Return disc radii in 1/Å: `disc_radius` for the strongest of these spots, by `radius_law` for the others."""
-    strongest = intensity.max()
+def spot_size(
+    intensity: Float[Array, "spots"], strongest: Float[Array, ""], pattern: PatternConfig
+) -> Float[Array, "spots"]:
+    """Return what tells a spot's intensity: the radius of its disc in 1/Å, or the height of its Gaussian."""
     relative = intensity / jnp.where(strongest > 0, strongest, 1)
-    if pattern.radius_law == "sqrt":
-        is_positive = relative > 0
-        relative = jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, relative, 1)), 0)
-    return pattern.disc_radius * relative
+    if pattern.spot_shape == "gaussian":
+        return relative
+    if pattern.radius_law == "log":
+        relative = jnp.log1p(LOG_RANGE * relative) / np.log1p(LOG_RANGE)
+    elif pattern.radius_law == "sqrt":
+        relative = _sqrt(relative)
+    radius = pattern.disc_radius * relative
+    if not pattern.edge_pixels:
+        return radius
+    outline = jnp.minimum(_sqrt(radius / (FAINT_PIXELS * pattern.pixel)), 1)
+    return radius + pattern.edge_pixels * pattern.pixel * outline
+
+
+def _sqrt(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Return the square root, with no slope at zero."""
+    is_positive = value > 0
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, value, 1)), 0)
 
 
 def disc_coverage(distance: Float[Array, "*n"], radius: Float[Array, "*n"], edge: float) -> Float[Array, "*n"]:
@@ -45,47 +63,71 @@ def disc_coverage(distance: Float[Array, "*n"], radius: Float[Array, "*n"], edge
     return jnp.clip(overlap / edge, 0, 1)
 
 
-def disc_reach(pattern: PatternConfig) -> float:
-    """Return the largest distance in 1/Å at which a disc can touch a pixel's centre."""
-    return pattern.disc_radius + pattern.softness * pattern.pixel / 2
+def spot_reach(pattern: PatternConfig) -> float:
+    """Return the largest distance in 1/Å at which a spot can touch a pixel's centre."""
+    if pattern.spot_shape == "gaussian":
+        return GAUSSIAN_REACH * pattern.gaussian_sigma
+    return pattern.disc_radius + (pattern.edge_pixels + pattern.softness / 2) * pattern.pixel
 
 
-def radius_grid(radius: Float[Array, "spots"], rows: Rows, max_column: int) -> Float[Array, "rows_1 columns"]:
-    """Spread the half list over nodes (j, i) with 0 ≤ j ≤ max row + 1, |i| ≤ max_column + 1; no spot, no radius.
+def lattice_grid(size: Float[Array, "spots"], rows: Rows, max_column: int) -> Float[Array, "grid_rows columns"]:
+    """Spread a list over lattice nodes (j, i), |i| ≤ max_column, with a rim of empty nodes; no spot, no size.
 
-    The outermost nodes hold none, so that an index clipped to the grid finds nothing. In row 0 negative i repeat the
-    positive ones.
+    An index clipped to the grid so finds nothing. Rows are j = 0 … of a half list, in whose row 0 negative i repeat the
+    positive ones, and −n … n of a full one.
     """
     column = jnp.arange(-max_column - 1, max_column + 2)
-    rest = rows.start[:, None] + column - rows.low[:, None]
+    place = rows.start[:, None] + column - rows.low[:, None]
     exists = (column >= rows.low[:, None]) & (column <= rows.high[:, None])
-    grid = jnp.where(exists, radius[jnp.clip(rest, 0, radius.shape[0] - 1)], 0)
-    grid = grid.at[0].max(grid[0, ::-1])
-    return jnp.pad(grid, ((0, 1), (0, 0)))
+    grid = jnp.where(exists, size[jnp.clip(place, 0, size.shape[0] - 1)], 0)
+    if rows.is_half:
+        grid = grid.at[0].max(grid[0, ::-1])
+    return jnp.pad(grid, ((0 if rows.is_half else 1, 1), (0, 0)))
 
 
-def num_nodes(xy: Float[Array, "2 2"], pattern: PatternConfig) -> Int[Array, "2"]:
-    """Return how many nodes of a plane lattice, along each basis vector, can lie within a disc's reach of a pixel."""
-    return jnp.floor(2 * disc_reach(pattern) / plane_heights(xy) * (1 + 1e-4)).astype(jnp.int32) + 1
+def num_nodes(xy: Float[Array, "rows 2"], pattern: PatternConfig) -> Int[Array, "2"]:
+    """Return how many nodes of a plane lattice, along each basis vector, can lie within a spot's reach of a pixel."""
+    return jnp.floor(2 * spot_reach(pattern) / plane_heights(xy) * (1 + 1e-4)).astype(jnp.int32) + 1
 
 
-def render_discs(
-    xy: Float[Array, "2 2"],
-    radius: Float[Array, "rows columns"],
+def render_lattice(
+    xy: Float[Array, "rows 2"],
+    size: Float[Array, "grid_rows columns"],
     nodes: Int[Array, "2"] | tuple[int, int],
     pattern: PatternConfig,
 ) -> Float[Array, "height width"]:
-    """Return the union of discs of `radius` at the nodes i xy₀ + j xy₁ of a plane lattice and at their negatives.
+    """Return the picture of spots of `size` at the nodes i xy₀ + j xy₁ of a plane lattice, about xy₂ if there is one.
 
-    `radius` is `radius_grid`'s; `nodes` is `num_nodes`' or larger. Traced numbers of nodes let a batch look no further
+    `size` is `lattice_grid`'s; `nodes` is `num_nodes`' or larger. Traced numbers of nodes let a batch look no further
     than its densest lattice; Python integers keep reverse differentiation.
     """
+    is_half = pattern.has_friedel_pairs
     x, y = (jnp.asarray(centre, xy.dtype) for centre in pixel_centres(pattern))
-    x, y = x[None, :], y[:, None]
+    x, y = x[None, :], y[: -(-pattern.height // 2) if is_half else pattern.height, None]
+    picture = _gather(xy, size, nodes, x, y, pattern)
+    if pattern.direct_beam:
+        beam = disc_coverage(jnp.sqrt(x * x + y * y), jnp.asarray(pattern.direct_beam), pattern.pixel)
+        picture = jnp.maximum(picture, beam)
+    if is_half:
+        picture = jnp.concatenate([picture, picture[: pattern.height // 2][::-1, ::-1]])
+    return picture
+
+
+def _gather(
+    xy: Float[Array, "rows 2"],
+    size: Float[Array, "grid_rows columns"],
+    nodes: Int[Array, "2"] | tuple[int, int],
+    x: Float[Array, "1 width"],
+    y: Float[Array, "height 1"],
+    pattern: PatternConfig,
+) -> Float[Array, "height width"]:
+    """Return what the spots leave in pixels at columns x and rows y."""
+    if len(xy) > 2:
+        x, y = x - xy[2, 0], y - xy[2, 1]
     area = xy[0, 0] * xy[1, 1] - xy[0, 1] * xy[1, 0]
     u = (xy[1, 1] * x - xy[1, 0] * y) / area
     v = (xy[0, 0] * y - xy[0, 1] * x) / area
-    reach = disc_reach(pattern) / plane_heights(xy)
+    reach = spot_reach(pattern) / plane_heights(xy)
     first_i, first_j = jax.lax.stop_gradient((jnp.ceil(u - reach[0]), jnp.ceil(v - reach[1])))
 
     def add_node(node: Int[Array, ""], picture: Float[Array, "height width"]) -> Float[Array, "height width"]:
@@ -93,19 +135,26 @@ def render_discs(
         dx = x - i * xy[0, 0] - j * xy[1, 0]
         dy = y - i * xy[0, 1] - j * xy[1, 1]
         square = dx * dx + dy * dy
+        here = _look_up(size, i, j, is_half=pattern.has_friedel_pairs)
+        if pattern.spot_shape == "gaussian":
+            return picture + here * jnp.exp(square * (-0.5 / pattern.gaussian_sigma**2))
         distance = jnp.sqrt(jnp.where(square > 0, square, 1e-30))
-        coverage = disc_coverage(distance, _look_up(radius, i, j), pattern.softness * pattern.pixel)
-        return jnp.maximum(picture, coverage)
+        return jnp.maximum(picture, disc_coverage(distance, here, pattern.softness * pattern.pixel))
 
-    dark = jnp.zeros((pattern.height, pattern.width), xy.dtype)
-    return jax.lax.fori_loop(0, nodes[0] * nodes[1], add_node, dark)
+    dark = jnp.zeros((y.shape[0], x.shape[1]), xy.dtype)
+    return jnp.minimum(jax.lax.fori_loop(0, nodes[0] * nodes[1], add_node, dark), 1)
 
 
-def _look_up(radius: Float[Array, "rows columns"], i: Float[Array, "*n"], j: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Return the radius at node (i, j), which is that at (−i, −j); zero outside the grid."""
-    num_rows, num_columns = radius.shape
-    sign = jnp.where(j < 0, -1, 1)
-    row = jnp.minimum(sign * j, num_rows - 1)
-    column = jnp.clip(sign * i + num_columns // 2, 0, num_columns - 1)
+def _look_up(
+    size: Float[Array, "grid_rows columns"], i: Float[Array, "*n"], j: Float[Array, "*n"], *, is_half: bool
+) -> Float[Array, "*n"]:
+    """Return the size at node (i, j), in a half list that at (−i, −j) as well; zero outside the grid."""
+    num_rows, num_columns = size.shape
+    if is_half:
+        sign = jnp.where(j < 0, -1, 1)
+        i, row = sign * i, jnp.minimum(sign * j, num_rows - 1)
+    else:
+        row = jnp.clip(j + num_rows // 2, 0, num_rows - 1)
+    column = jnp.clip(i + num_columns // 2, 0, num_columns - 1)
     node: Int[Array, "*n"] = (row * num_columns + column).astype(jnp.int32)
-    return radius.reshape(-1)[node]
+    return size.reshape(-1)[node]

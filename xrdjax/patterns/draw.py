@@ -1,0 +1,68 @@
+"""One picture of one layer of one crystal, traced: intensities, their scale, spots."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xrdjax.config import PatternConfig
+from xrdjax.diffraction.layer import layer_intensities, layer_rows, sphere_maximum
+from xrdjax.diffraction.structure_factor import Scatterers
+from xrdjax.diffraction.zone import ZonePlane
+from xrdjax.patterns.planning import Bucket
+from xrdjax.patterns.render import lattice_grid, num_nodes, render_lattice, spot_size
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class LoopLimits:
+    """How far the loops over atoms, reflections and lattice nodes must run for all of some pictures.
+
+    Python integers keep reverse differentiation.
+    """
+
+    atoms: int | Int[Array, ""]
+    spots: int | Int[Array, ""]
+    nodes: tuple[int, int] | Int[Array, "2"]
+
+
+def loop_limits(
+    num_atoms: int | Int[Array, "*batch"], planes: ZonePlane, max_row: int, pattern: PatternConfig
+) -> LoopLimits:
+    """Return what the neediest of some pictures needs."""
+    spots = jax.vmap(lambda plane: layer_rows(plane, max_row, pattern).count)(planes)
+    nodes = jax.vmap(lambda plane: num_nodes(plane.drawn_xy, pattern))(planes)
+    return LoopLimits(atoms=jnp.max(jnp.asarray(num_atoms)), spots=spots.max(), nodes=nodes.max(0))
+
+
+def draw_plane(
+    atoms: Scatterers,
+    plane: ZonePlane,
+    reciprocal: Float[Array, "3 3"],
+    limits: LoopLimits,
+    bucket: Bucket,
+    pattern: PatternConfig,
+) -> Float[Array, "height width"]:
+    """Draw one layer of one crystal."""
+    rows = layer_rows(plane, bucket.rows, pattern)
+    _, _, intensity = layer_intensities(
+        atoms, plane, reciprocal, rows, bucket.spots, limits.atoms, limits.spots, pattern
+    )
+    if pattern.normalize == "sphere":
+        strongest = sphere_maximum(atoms, reciprocal, limits.atoms, bucket.box, pattern)
+    else:
+        strongest = intensity.max()
+    size = lattice_grid(spot_size(intensity, strongest, pattern), rows, bucket.columns)
+    return render_lattice(plane.drawn_xy, size, limits.nodes, pattern)
+
+
+def turn(plane: ZonePlane, angle: Float[Array, ""]) -> ZonePlane:
+    """Turn a plane counter-clockwise by an angle in radians."""
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+
+    def turned(rows: Float[Array, "rows dimensions"]) -> Float[Array, "rows dimensions"]:
+        x, y = rows[:, 0], rows[:, 1]
+        return rows.at[:, :2].set(jnp.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1))
+
+    return replace(plane, xy=turned(plane.xy), drawn=None if plane.drawn is None else turned(plane.drawn))

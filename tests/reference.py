@@ -68,10 +68,10 @@ def stored_zone(name: str, uvw: tuple[int, int, int]) -> Zone:
     return Zone(hkl=hkl.astype(int), xy=np.stack([x, y], axis=1), intensity=intensity)
 
 
-def zone(crystal: Crystal, uvw: tuple[int, int, int], wavelength: float = WAVELENGTH) -> Zone:
-    """Calculate a zone of a crystal."""
+def zone(crystal: Crystal, uvw: tuple[int, int, int], wavelength: float = WAVELENGTH, layer: int = 0) -> Zone:
+    """Calculate a layer of a zone of a crystal."""
     direct = edges(crystal.cell)
-    hkl = zone_indices(direct, uvw, 2 / wavelength)
+    hkl = zone_indices(direct, uvw, 2 / wavelength, layer)
     g = hkl @ np.linalg.inv(direct).T
     return Zone(hkl=hkl, xy=g @ picture_axes(direct, uvw).T, intensity=intensities(crystal, hkl, (g**2).sum(1) / 4))
 
@@ -88,15 +88,22 @@ def edges(cell: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(np.array(metric))
 
 
-def zone_indices(direct: np.ndarray, uvw: tuple[int, int, int], g_max: float) -> np.ndarray:
-    """Return all hkl ≠ 000 with hu + kv + lw = 0 and |G| < g_max; |h| = |G·a| ≤ g_max |a| bounds the box."""
+def sphere_indices(direct: np.ndarray, g_max: float) -> np.ndarray:
+    """Return all hkl ≠ 000 with |G| < g_max."""
+    reach = np.ceil(g_max * np.linalg.norm(direct, axis=1)).astype(int)
+    hkl = np.stack(np.meshgrid(*(np.arange(-size, size + 1) for size in reach), indexing="ij"), -1).reshape(-1, 3)
+    return hkl[(np.linalg.norm(hkl @ np.linalg.inv(direct).T, axis=1) < g_max) & hkl.any(axis=1)]
+
+
+def zone_indices(direct: np.ndarray, uvw: tuple[int, int, int], g_max: float, layer: int = 0) -> np.ndarray:
+    """Return all hkl ≠ 000 with hu + kv + lw = layer and |G| < g_max; |h| = |G·a| ≤ g_max |a| bounds the box."""
     reach = np.ceil(g_max * np.linalg.norm(direct, axis=1)).astype(int)
     last = int(np.flatnonzero(uvw)[-1])  # this index follows from the other two
     others = [axis for axis in range(3) if axis != last]
     first, second = np.meshgrid(*(np.arange(-reach[axis], reach[axis] + 1) for axis in others), indexing="ij")
     hkl = np.zeros((first.size, 3), int)
     hkl[:, others[0]], hkl[:, others[1]] = first.ravel(), second.ravel()
-    quotient, rest = np.divmod(-hkl @ np.array(uvw), uvw[last])
+    quotient, rest = np.divmod(layer - hkl @ np.array(uvw), uvw[last])
     hkl[:, last] = quotient
     length = np.linalg.norm(hkl @ np.linalg.inv(direct).T, axis=1)
     hkl = hkl[(rest == 0) & (length < g_max) & hkl.any(axis=1)]
@@ -113,15 +120,48 @@ def picture_axes(direct: np.ndarray, uvw: tuple[int, int, int]) -> np.ndarray:
     return np.stack([e1, np.cross(normal, e1)])
 
 
-def intensities(crystal: Crystal, hkl: np.ndarray, s2: np.ndarray, *, ions: bool = True) -> np.ndarray:
-    """Return |F|² by a sum over all atoms; one form factor for each kind of atom."""
+def intensities(
+    crystal: Crystal,
+    hkl: np.ndarray,
+    s2: np.ndarray,
+    *,
+    ions: bool = True,
+    radiation: str = "xray",
+    anomalous_at: float | None = None,
+    thermal: bool = False,
+) -> np.ndarray:
+    """Return |F|² by a sum over all atoms, one after the other."""
     total = np.zeros(len(hkl), complex)
-    species = np.array(crystal.species)
-    for name in sorted(set(crystal.species)):
-        of_kind = species == name
-        waves = np.exp(2j * np.pi * (hkl @ crystal.fract[of_kind].T)) @ crystal.occupancy[of_kind]
-        total += waves * form_factor(name, s2, ions=ions)
+    for atom, name in enumerate(crystal.species):
+        f = form_factor(name, s2, ions=ions) if radiation == "xray" else electron_form_factor(name, s2)
+        if anomalous_at is not None:
+            f = f + complex(*anomalous_shift(name, anomalous_at))
+        if thermal:
+            f = f * thermal_factor(crystal, atom, hkl, s2)
+        total += crystal.occupancy[atom] * f * np.exp(2j * np.pi * (hkl @ crystal.fract[atom]))
     return np.abs(total) ** 2
+
+
+def thermal_factor(crystal: Crystal, atom: int, hkl: np.ndarray, s2: np.ndarray) -> np.ndarray:
+    """Return the Debye–Waller factor, in CIF's words: T = exp(−2π² Σ h_i h_j U_ij a*_i a*_j), or exp(−8π² U s²)."""
+    if crystal.u_aniso is None:
+        return np.exp(-8 * np.pi**2 * crystal.u_iso[atom] * s2)
+    u11, u22, u33, u12, u13, u23 = crystal.u_aniso[atom]
+    h, k, l = (hkl * np.linalg.norm(np.linalg.inv(edges(crystal.cell)), axis=0)).T  # noqa: E741
+    form = h * h * u11 + k * k * u22 + l * l * u33 + 2 * (h * k * u12 + h * l * u13 + k * l * u23)
+    return np.exp(-2 * np.pi**2 * form)
+
+
+def anomalous_shift(species: str, wavelength: float) -> tuple[float, float]:
+    """Return f′ and f″ as gemmi calculates them after Cromer and Liberman."""
+    element = gemmi.Element(species.rstrip("+-0123456789"))
+    return gemmi.cromer_liberman(element.atomic_number, gemmi.hc / wavelength)
+
+
+def electron_form_factor(species: str, s2: np.ndarray) -> np.ndarray:
+    """Return f of the neutral atom in Å."""
+    row = gemmi.Element(species.rstrip("+-0123456789")).c4322
+    return sum(a * np.exp(-b * s2) for a, b in zip(row.a, row.b, strict=True))
 
 
 def form_factor(species: str, s2: np.ndarray, *, ions: bool = True) -> np.ndarray:

@@ -8,16 +8,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xrdjax.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, PatternConfig, TrainConfig
+    from xrdjax.config import (
+        PAPER_PATTERN,
+        AugmentConfig,
+        DataConfig,
+        ModelConfig,
+        OptimConfig,
+        PatternConfig,
+        TrainConfig,
+    )
     from xrdjax.crystals.cif import read_cif
     from xrdjax.crystals.crystal import Crystal
     from xrdjax.crystals.store import CrystalStore
+    from xrdjax.diffraction.scattering import electron_wavelength
     from xrdjax.diffraction.spots import Spots, zone_spots
+    from xrdjax.diffraction.still import StillSpots, still_spots
     from xrdjax.errors import CifError, ConfigError, StoreError, XrdjaxError
     from xrdjax.patterns.generate import Batch, make_batch
-    from xrdjax.patterns.pictures import render_zone, render_zones
+    from xrdjax.patterns.pictures import (
+        Structure,
+        render_spots,
+        render_still,
+        render_zone,
+        render_zones,
+        still_picture,
+        structure_of,
+        zone_picture,
+    )
 
 _HOME = {
+    "PAPER_PATTERN": "config",
     "AugmentConfig": "config",
     "Batch": "patterns.generate",
     "CifError": "errors",
@@ -29,17 +49,27 @@ _HOME = {
     "OptimConfig": "config",
     "PatternConfig": "config",
     "Spots": "diffraction.spots",
+    "StillSpots": "diffraction.still",
     "StoreError": "errors",
+    "Structure": "patterns.pictures",
     "TrainConfig": "config",
     "XrdjaxError": "errors",
+    "electron_wavelength": "diffraction.scattering",
     "make_batch": "patterns.generate",
     "read_cif": "crystals.cif",
+    "render_spots": "patterns.pictures",
+    "render_still": "patterns.pictures",
     "render_zone": "patterns.pictures",
     "render_zones": "patterns.pictures",
+    "still_picture": "patterns.pictures",
+    "still_spots": "diffraction.still",
+    "structure_of": "patterns.pictures",
+    "zone_picture": "patterns.pictures",
     "zone_spots": "diffraction.spots",
 }
 
 __all__ = [
+    "PAPER_PATTERN",
     "AugmentConfig",
     "Batch",
     "CifError",
@@ -51,14 +81,23 @@ __all__ = [
     "OptimConfig",
     "PatternConfig",
     "Spots",
+    "StillSpots",
     "StoreError",
+    "Structure",
     "TrainConfig",
     "XrdjaxError",
+    "electron_wavelength",
     "make_batch",
     "open_store",
     "read_cif",
+    "render_spots",
+    "render_still",
     "render_zone",
     "render_zones",
+    "still_picture",
+    "still_spots",
+    "structure_of",
+    "zone_picture",
     "zone_spots",
 ]
 

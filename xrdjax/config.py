@@ -142,7 +142,7 @@ PAPER_PATTERN = PatternConfig(
     width=322,
     extent=161 / 107.86,
     edge_pixels=0.69,
-    direct_beam=0.015,
+    direct_beam=0.015 + 0.69 / 107.86,
 )
 """The seed paper's pictures: 107.86 pixels per 1/Å, discs with an outline of one point at 100 dots an inch."""
 

@@ -3,7 +3,9 @@
 Its reciprocal vectors multiply hkl by the transposed basis, s = (a*·h, b*·h, c*·h), right only for orthogonal cells. It
 takes [uvw] as a Cartesian vector, looks along it at the zone's reflections, in a left-handed frame (a mirror image),
 and turns the picture by 120°. Reflections must lie within |s| < g_max as well as |G| < g_max, with indices up to one
-bound for all three axes. Intensities are percent of the strongest reflection of that sphere; occupancies are ignored.
+bound for all three axes. Intensities are percent of the strongest reflection of that sphere; occupancies are ignored,
+and coordinates rounded to seven decimals. Not taken over: images of a special position that differ in the last decimal
+count as several atoms there; H, O2-, Tl3+ and six ions that the tables lack have form factors of other sources.
 """
 
 import math
@@ -14,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xrdjax.diffraction.zone import ZonePlane, combine
 
+PAPER_DECIMALS = 7  # of fractional coordinates
 TURN = math.radians(120)
 
 

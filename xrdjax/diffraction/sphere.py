@@ -116,7 +116,7 @@ def _strongest_within(
     def block(number: Int[Array, ""], best: tuple[Array, Array]) -> tuple[Array, Array]:
         spot = number * SPOT_BLOCK + jnp.arange(SPOT_BLOCK)
         row = jnp.searchsorted(start, spot, side="right") - 1
-        hkl = jnp.concatenate([(low[row] + spot - start[row])[:, None], kl[row]], axis=1)
+        hkl = jnp.concatenate([(low[row] + spot - start[row])[:, None], kl[row]], axis=1).astype(jnp.int32)
         s2 = (combine(hkl, reciprocal) ** 2).sum(-1) / 4
         exists = spot < count if keep is None else (spot < count) & keep(hkl)
         intensity = block_intensities(atoms, unit, hkl, s2, num_atoms)

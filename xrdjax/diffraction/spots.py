@@ -22,6 +22,7 @@ from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import SPECIES
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 from xrdjax.diffraction.layer import layer_intensities, layer_plane, layer_rows, make_scatterers, sphere_maximum
+from xrdjax.diffraction.paper import PAPER_DECIMALS
 from xrdjax.diffraction.scattering import LorentzPolarization, Radiation
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.structure_factor import Scatterers
@@ -148,8 +149,9 @@ def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig
         return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)))
 
     real = np.dtype(precision)
+    fract = np.round(crystal.fract, PAPER_DECIMALS) if config.frame == "paper" else crystal.fract
     return make_scatterers(
-        fract=pad(crystal.fract if precision == "float64" else fixed_point(crystal.fract)),
+        fract=pad(fract if precision == "float64" else fixed_point(fract)),
         species=pad(species),
         occupancy=pad(crystal.occupancy.astype(real)),
         u_iso=pad(crystal.u_iso.astype(real)),
@@ -188,11 +190,11 @@ _layer_plane = partial(jax.jit, static_argnames="config")(layer_plane)
 
 def layer_size(plane: ZonePlane, config: DiffractionConfig) -> tuple[int, int]:
     """Return the largest row of a layer's list and how many reflections it has. Raises XrdjaxError for millions."""
-    max_row = int(config.g_max / plane_heights(plane.xy)[1]) + 2
-    num_spots = int(_count_spots(plane, round_up(max_row), config)) if max_row < MOST_SPOTS else MOST_SPOTS
-    if num_spots >= MOST_SPOTS:
+    first, second = np.asarray(plane.xy[:2], float)
+    if math.pi * config.g_max**2 > MOST_SPOTS * abs(np.linalg.det([first, second])):
         raise XrdjaxError(f"over {MOST_SPOTS:,} reflections within |G| < {config.g_max:g} 1/Å; give a larger d_min")
-    return max_row, num_spots
+    max_row = int(config.g_max / plane_heights(plane.xy)[1]) + 2
+    return max_row, int(_count_spots(plane, round_up(max_row), config))
 
 
 @partial(jax.jit, static_argnames=("max_row", "config"))

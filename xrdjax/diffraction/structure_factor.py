@@ -94,7 +94,7 @@ def structure_factors(
     if atoms.u_iso is not None:
         weight = weight * jnp.exp(-8 * math.pi**2 * atoms.u_iso[:, None] * s2)
     if atoms.u_star is not None:
-        weight = weight * jax.vmap(lambda u_star: _anisotropic(u_star, basis, index))(atoms.u_star)
+        weight = weight * _anisotropic(atoms.u_star, basis, index)
     f = form_factor(atoms.coefficients[:, None], s2)
     if atoms.anomalous is None:
         f = f * weight
@@ -104,14 +104,16 @@ def structure_factors(
 
 
 def _anisotropic(
-    u_star: Float[Array, "3 3"], basis: Int[Array, "rank 3"], index: Int[Array, "spots rank"]
-) -> Float[Array, "spots"]:
-    """Return exp(−2π² hᵀ U* h) of one atom."""
+    u_star: Float[Array, "atoms 3 3"], basis: Int[Array, "rank 3"], index: Int[Array, "spots rank"]
+) -> Float[Array, "atoms spots"]:
+    """Return exp(−2π² hᵀ U* h)."""
     real = basis.astype(u_star.dtype)
-    half = (real[:, :, None] * u_star).sum(1)
-    form = (half[:, None, :] * real).sum(-1)
+    half = (real[:, :, None] * u_star[:, None]).sum(2)
+    form = (half[:, :, None, :] * real).sum(-1)
     index = index.astype(u_star.dtype)
-    return jnp.exp(-2 * math.pi**2 * (index[:, :, None] * index[:, None, :] * form).sum((1, 2)))
+    pairs = [(k, m) for k in range(len(basis)) for m in range(len(basis))]
+    exponent = sum((form[:, k, m, None] * (index[:, k] * index[:, m]) for k, m in pairs), jnp.zeros(()))
+    return jnp.exp(-2 * math.pi**2 * exponent)
 
 
 def num_blocks(number: int | Int[Array, ""], size: int) -> int | Int[Array, ""]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from xrdjax.errors import XrdjaxError
 
@@ -122,13 +122,13 @@ def _nearest_centre(
     return origin - (whole[:, None] * hkl).sum(0)
 
 
-def combine(coefficients: Int[jax.Array, "*n k"], vectors: Float[jax.Array, "k d"]) -> Float[jax.Array, "*n d"]:
+def combine(coefficients: Real[jax.Array, "*n k"], vectors: Float[jax.Array, "k d"]) -> Float[jax.Array, "*n d"]:
     """Return Σ_k coefficients_k vectors_k in the vectors' own precision, never in TF32."""
     return (coefficients.astype(vectors.dtype)[..., None] * vectors).sum(-2)
 
 
-def zone_frame(direct: Float[jax.Array, "3 3"], uvw: Int[jax.Array, "3"]) -> Float[jax.Array, "3 3"]:
-    """Return e1, e2, e3 (rows) of the picture plane seen from +[uvw]."""
+def zone_frame(direct: Float[jax.Array, "3 3"], uvw: Real[jax.Array, "3"]) -> Float[jax.Array, "3 3"]:
+    """Return e1, e2, e3 (rows) of the picture plane seen from +[uvw], whole numbers or not."""
     t = combine(uvw, direct)
     e3 = t / jnp.sqrt((t * t).sum())
     # |x·e3| > 1 − 1e-8, asked through the sine, which float32 can hold: 1 − cos² = 2e-8.

@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from xrdjax.config import PatternConfig, check_pattern
 from xrdjax.crystals.crystal import Crystal
@@ -18,11 +18,13 @@ from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.spots import crystal_plane, layer_size, round_up, scatterers
+from xrdjax.diffraction.still import REACH, excited_indices, still_intensities, still_spots
 from xrdjax.diffraction.structure_factor import Scatterers
-from xrdjax.diffraction.zone import ZonePlane, coprime_axis, plane_heights, zone_basis
+from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, plane_heights, zone_basis, zone_frame
+from xrdjax.errors import XrdjaxError
 from xrdjax.patterns.draw import LoopLimits, draw_plane, loop_limits, turn
 from xrdjax.patterns.planning import Bucket
-from xrdjax.patterns.render import num_nodes
+from xrdjax.patterns.render import half_window, num_nodes, render_list, spot_size
 
 
 def render_zone(
@@ -65,6 +67,76 @@ def render_zones(
         warnings.warn(f"zone {tuple(axes[number])}: no reflection within |G| < {pattern.g_max:g} 1/Å", stacklevel=2)
     views = jax.tree.map(lambda *leaves: jnp.stack(leaves), *planes)
     return np.asarray(_draw_crystal(atoms, views, reciprocal, crystal.num_atoms, bucket, pattern))
+
+
+def render_still(
+    crystal: Crystal,
+    direction: tuple[float, float, float],
+    pattern: PatternConfig = PatternConfig(),  # noqa: B008 (frozen)
+    *,
+    relrod: float = 0.0,
+    mosaicity_deg: float = 0.5,
+    angle_deg: float = 0.0,
+) -> Float[np.ndarray, "height width"]:
+    """Return the picture of what a beam against any real-space direction excites, see `still_spots`.
+
+    The scale is that of the detector over wavelength times distance, in 1/Å. Radiation, wavelength and the like are the
+    pattern's; its layer, precession, frame and normalisation have no meaning here.
+    """
+    pattern = check_pattern(pattern)
+    spots = still_spots(
+        crystal,
+        direction,
+        wavelength=pattern.wavelength,
+        radiation=pattern.radiation,
+        d_min=pattern.d_min,
+        relrod=relrod,
+        mosaicity_deg=mosaicity_deg,
+        lorentz_polarization=pattern.lorentz_polarization,
+        occupancy=pattern.occupancy,
+        debye_waller=pattern.debye_waller,
+        anomalous=pattern.anomalous,
+        ions=pattern.ions,
+        precision="float32",
+    )
+    return render_spots(spots.xy, spots.intensity, pattern, angle_deg=angle_deg)
+
+
+def render_spots(
+    xy: Float[np.ndarray, "spots 2"],
+    intensity: Float[np.ndarray, "spots"],
+    pattern: PatternConfig = PatternConfig(),  # noqa: B008 (frozen)
+    *,
+    angle_deg: float = 0.0,
+) -> Float[np.ndarray, "height width"]:
+    """Return the picture of any list of spots, positions in 1/Å, measured by the strongest of them.
+
+    Raises XrdjaxError for an intensity that is negative or no number.
+    """
+    pattern = check_pattern(pattern)
+    xy, intensity = np.asarray(xy, np.float32).reshape(-1, 2), np.asarray(intensity, np.float32)
+    if len(xy) != len(intensity) or not np.all(np.isfinite(xy)) or not np.all(intensity >= 0):
+        raise XrdjaxError(
+            f"{len(xy)} positions and {len(intensity)} intensities: expected as many, finite, none negative"
+        )
+    padding = (0, round_up(len(xy)) - len(xy))
+    angle = np.float32(np.radians(angle_deg))
+    picture = _draw_list(np.pad(xy, (padding, (0, 0))), np.pad(intensity, padding), len(xy), angle, pattern)
+    return np.asarray(picture)
+
+
+@partial(jax.jit, static_argnames="pattern")
+def _draw_list(
+    xy: Float[ArrayLike, "spots 2"],
+    intensity: Float[ArrayLike, "spots"],
+    num_spots: int | Int[Array, ""],
+    angle: Float[ArrayLike, ""],
+    pattern: PatternConfig,
+) -> Float[Array, "height width"]:
+    xy, intensity = jnp.asarray(xy), jnp.asarray(intensity)
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    xy = jnp.stack([xy[:, 0] * cosine - xy[:, 1] * sine, xy[:, 0] * sine + xy[:, 1] * cosine], axis=-1)
+    return render_list(xy, spot_size(intensity, intensity.max(), pattern), num_spots, half_window(pattern), pattern)
 
 
 @partial(jax.jit, static_argnames=("bucket", "pattern"))
@@ -148,14 +220,72 @@ def zone_picture(
         direct, reciprocal = direct_basis(structure.cell), reciprocal_basis(structure.cell)
         angle = jnp.asarray(angle_deg, direct.dtype) * (math.pi / 180)
         plane = turn(layer_plane(direct, reciprocal, jnp.array(uvw), basis, pattern), angle)
-        fract, kind, occupancy, u_iso = (
-            _pad_atoms(value, bucket.atoms)
-            for value in (structure.fract, species, structure.occupancy, structure.u_iso)
-        )
-        atoms = make_scatterers(fract, kind, occupancy, u_iso, pattern)
+        atoms = _structure_scatterers(structure, species, bucket.atoms, pattern)
         return draw_plane(atoms, plane, reciprocal, limits, bucket, pattern)
 
     return draw
+
+
+def still_picture(
+    crystal: Crystal,
+    direction: tuple[float, float, float],
+    pattern: PatternConfig,
+    *,
+    relrod: float = 0.0,
+    mosaicity_deg: float = 0.5,
+    tilt_deg: float = 1.0,
+    margin: float = 0.02,
+) -> Callable[..., Float[Array, "height width"]]:
+    """Return draw(structure, rotation_deg=(0, 0, 0), pattern=pattern), differentiable in all it is given.
+
+    `rotation_deg` is a rotation vector of the crystal in degrees about e1, e2 (tilts) and e3 (in the picture): any
+    orientation. Reflections that become excited within `tilt_deg` and a change of the cell by `margin` are listed.
+    """
+    d_min = None if pattern.d_min is None else pattern.d_min / (1 + margin)
+    widest = replace(check_pattern(pattern), wavelength=pattern.wavelength / (1 + margin), d_min=d_min)
+    reach = mosaicity_deg + (tilt_deg + math.degrees(margin)) / REACH
+    hkl = excited_indices(crystal, direction, replace(widest, wavelength=pattern.wavelength), relrod, reach)
+    size, num_atoms, half = round_up(len(hkl)), round_up(crystal.num_atoms), half_window(pattern)
+    hkl = jnp.asarray(np.pad(hkl, ((0, size - len(hkl)), (0, 0))), jnp.int32)
+    species = jnp.array([SPECIES.index(name) for name in crystal.species], jnp.int32)
+    default = pattern
+
+    def draw(
+        structure: Structure,
+        rotation_deg: Sequence[float] | Float[Array, "3"] = (0.0, 0.0, 0.0),
+        pattern: PatternConfig | None = None,
+    ) -> Float[Array, "height width"]:
+        pattern = pattern or default
+        direct, reciprocal = direct_basis(structure.cell), reciprocal_basis(structure.cell)
+        frame = zone_frame(direct, jnp.asarray(direction, direct.dtype))
+        frame = combine(_rotation(jnp.asarray(rotation_deg, direct.dtype) * (math.pi / 180)), frame)
+        atoms = _structure_scatterers(structure, species, num_atoms, pattern)
+        excited, intensity = still_intensities(atoms, reciprocal, frame, hkl, num_atoms, pattern, relrod, mosaicity_deg)
+        return render_list(excited.xy, spot_size(intensity, intensity.max(), pattern), size, half, pattern)
+
+    return draw
+
+
+def _rotation(vector: Float[Array, "3"]) -> Float[Array, "3 3"]:
+    """Return the matrix of a rotation vector in radians (Rodrigues), smooth at zero."""
+    square = (vector**2).sum()
+    is_large = square > 1e-8
+    angle = jnp.sqrt(jnp.where(is_large, square, 1))
+    first = jnp.where(is_large, jnp.sin(angle) / angle, 1 - square / 6)
+    second = jnp.where(is_large, (1 - jnp.cos(angle)) / angle**2, 0.5 - square / 24)
+    x, y, z = vector
+    zero = jnp.zeros_like(x)
+    cross = jnp.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
+    return jnp.eye(3, dtype=vector.dtype) + first * cross + second * combine(cross, cross)
+
+
+def _structure_scatterers(
+    structure: Structure, species: Int[Array, "atoms"], num_atoms: int, pattern: PatternConfig
+) -> Scatterers:
+    fract, kind, occupancy, u_iso = (
+        _pad_atoms(value, num_atoms) for value in (structure.fract, species, structure.occupancy, structure.u_iso)
+    )
+    return make_scatterers(fract, kind, occupancy, u_iso, pattern)
 
 
 def _pad_atoms(values: Array, size: int) -> Array:

@@ -13,6 +13,8 @@ not exist. How many nodes must be looked at follows from the reach of a spot and
 Frame: x to the right, y upwards, origin in the middle of the picture.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ from xrdjax.diffraction.zone import Rows, plane_heights
 
 LOG_RANGE = 1e3  # radius_law "log" is log(1 + 1000 I/I_max): straight below a thousandth
 GAUSSIAN_REACH = 4.5  # standard deviations; the rest is 4e-5 of the height
-FAINT_PIXELS = 0.1  # discs with a smaller radius have a thinner outline, and none at zero
+FAINT_PIXELS = 0.35  # discs with a smaller radius have a thinner outline, and none at zero, as in those pictures
 
 
 def pixel_centres(pattern: PatternConfig) -> tuple[Float[np.ndarray, "width"], Float[np.ndarray, "height"]]:
@@ -57,7 +59,9 @@ def _sqrt(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, value, 1)), 0)
 
 
-def disc_coverage(distance: Float[Array, "*n"], radius: Float[Array, "*n"], edge: float) -> Float[Array, "*n"]:
+def disc_coverage(
+    distance: Float[Array, "*#n"], radius: Float[Array, "*#n"], edge: float | Float[Array, ""]
+) -> Float[Array, "*#n"]:
     """Return the covered fraction of pixels at a distance from a disc's centre; all lengths in the same unit."""
     overlap = jnp.minimum(distance + edge / 2, radius) - jnp.maximum(distance - edge / 2, -radius)
     return jnp.clip(overlap / edge, 0, 1)
@@ -105,12 +109,40 @@ def render_lattice(
     x, y = (jnp.asarray(centre, xy.dtype) for centre in pixel_centres(pattern))
     x, y = x[None, :], y[: -(-pattern.height // 2) if is_half else pattern.height, None]
     picture = _gather(xy, size, nodes, x, y, pattern)
-    if pattern.direct_beam:
-        beam = disc_coverage(jnp.sqrt(x * x + y * y), jnp.asarray(pattern.direct_beam), pattern.pixel)
-        picture = jnp.maximum(picture, beam)
     if is_half:
         picture = jnp.concatenate([picture, picture[: pattern.height // 2][::-1, ::-1]])
-    return picture
+    return _finish(picture, pattern)
+
+
+def _finish(picture: Float[Array, "height width"], pattern: PatternConfig) -> Float[Array, "height width"]:
+    """Return the picture with the direct beam, and nowhere brighter than 1."""
+    if pattern.direct_beam:
+        x, y = (jnp.asarray(centre, picture.dtype) for centre in pixel_centres(pattern))
+        square = x[None, :] ** 2 + y[:, None] ** 2
+        picture = _add_disc(picture, square, jnp.asarray(pattern.direct_beam, picture.dtype), pattern)
+    return jnp.minimum(picture, 1)
+
+
+def _add_spot(
+    picture: Float[Array, "rows columns"],
+    square: Float[Array, "rows columns"],
+    size: Float[Array, "*#shape"],
+    pattern: PatternConfig,
+) -> Float[Array, "rows columns"]:
+    """Return the picture with one spot more, whose centre is at this squared distance from each pixel's."""
+    if pattern.spot_shape == "gaussian":
+        return picture + size * jnp.exp(square * (-0.5 / pattern.gaussian_sigma**2))
+    return _add_disc(picture, square, size, pattern)
+
+
+def _add_disc(
+    picture: Float[Array, "rows columns"],
+    square: Float[Array, "rows columns"],
+    radius: Float[Array, "*#shape"],
+    pattern: PatternConfig,
+) -> Float[Array, "rows columns"]:
+    distance = jnp.sqrt(jnp.where(square > 0, square, 1e-30))
+    return jnp.maximum(picture, disc_coverage(distance, radius, pattern.softness * pattern.pixel))
 
 
 def _gather(
@@ -134,15 +166,11 @@ def _gather(
         i, j = first_i + node // nodes[1], first_j + node % nodes[1]
         dx = x - i * xy[0, 0] - j * xy[1, 0]
         dy = y - i * xy[0, 1] - j * xy[1, 1]
-        square = dx * dx + dy * dy
         here = _look_up(size, i, j, is_half=pattern.has_friedel_pairs)
-        if pattern.spot_shape == "gaussian":
-            return picture + here * jnp.exp(square * (-0.5 / pattern.gaussian_sigma**2))
-        distance = jnp.sqrt(jnp.where(square > 0, square, 1e-30))
-        return jnp.maximum(picture, disc_coverage(distance, here, pattern.softness * pattern.pixel))
+        return _add_spot(picture, dx * dx + dy * dy, here, pattern)
 
     dark = jnp.zeros((y.shape[0], x.shape[1]), xy.dtype)
-    return jnp.minimum(jax.lax.fori_loop(0, nodes[0] * nodes[1], add_node, dark), 1)
+    return jax.lax.fori_loop(0, nodes[0] * nodes[1], add_node, dark)
 
 
 def _look_up(
@@ -158,3 +186,41 @@ def _look_up(
     column = jnp.clip(i + num_columns // 2, 0, num_columns - 1)
     node: Int[Array, "*n"] = (row * num_columns + column).astype(jnp.int32)
     return size.reshape(-1)[node]
+
+
+def half_window(pattern: PatternConfig) -> int:
+    """Return how many pixels from the one of its centre a spot can reach."""
+    return math.ceil(spot_reach(pattern) / pattern.pixel + 0.5)
+
+
+def render_list(
+    xy: Float[Array, "spots 2"],
+    size: Float[Array, "spots"],
+    num_spots: int | Int[Array, ""],
+    half: int,
+    pattern: PatternConfig,
+) -> Float[Array, "height width"]:
+    """Return the picture of the first `num_spots` of any list of spots, each drawn in a window of its own.
+
+    `size` is `spot_size`'s, `half` is `half_window` or larger. The cost is that of the windows. A Python integer of
+    spots keeps reverse differentiation.
+    """
+    pixel = pattern.pixel
+    offset = jnp.arange(-half, half + 1)
+    height, width = pattern.height + 4 * half, pattern.width + 4 * half
+
+    def add_spot(number: Int[Array, ""], picture: Float[Array, "padded_height padded_width"]) -> Array:
+        # In pixels from the centre of the padded picture's first one, which lies 2 half outside the picture's own.
+        column = xy[number, 0] / pixel + (width - 1) / 2
+        row = (height - 1) / 2 - xy[number, 1] / pixel
+        nearest = jax.lax.stop_gradient(jnp.round(jnp.stack([row, column]))).astype(jnp.int32)
+        start = jnp.clip(nearest - half, 0, jnp.array([height, width]) - 2 * half - 1)
+        rows, columns = start[0] + half + offset, start[1] + half + offset
+        square = ((rows - row) ** 2)[:, None] + (columns - column) ** 2
+        window = jax.lax.dynamic_slice(picture, (start[0], start[1]), (2 * half + 1, 2 * half + 1))
+        window = _add_spot(window, square * pixel**2, size[number], pattern)
+        return jax.lax.dynamic_update_slice(picture, window, (start[0], start[1]))
+
+    dark = jnp.zeros((height, width), xy.dtype)
+    picture = jax.lax.fori_loop(0, num_spots, add_spot, dark)
+    return _finish(picture[2 * half : height - 2 * half, 2 * half : width - 2 * half], pattern)

@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, ScalarLike
 
 from xrdjax.config import PatternConfig, check_pattern
 from xrdjax.crystals.crystal import Crystal
@@ -252,7 +252,7 @@ def still_picture(
 
     def draw(
         structure: Structure,
-        rotation_deg: Sequence[float] | Float[Array, "3"] = (0.0, 0.0, 0.0),
+        rotation_deg: tuple[ScalarLike, ScalarLike, ScalarLike] | Float[Array, "3"] = (0.0, 0.0, 0.0),
         pattern: PatternConfig | None = None,
     ) -> Float[Array, "height width"]:
         pattern = pattern or default

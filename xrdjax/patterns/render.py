@@ -24,7 +24,10 @@ from xrdjax.config import PatternConfig
 from xrdjax.diffraction.zone import Rows, plane_heights
 
 LOG_RANGE = 1e3  # radius_law "log" is log(1 + 1000 I/I_max): straight below a thousandth
-GAUSSIAN_REACH = 4.5  # standard deviations; the rest is 4e-5 of the height
+GAUSSIAN_REACH = (
+    4.5  # standard deviations; Gaussians are lowered by their height there, so that they end without a step
+)
+GAUSSIAN_FOOT = math.exp(-(GAUSSIAN_REACH**2) / 2)  # 4e-5
 FAINT_PIXELS = 0.35  # discs with a smaller radius have a thinner outline, and none at zero, as in those pictures
 
 
@@ -67,7 +70,7 @@ def disc_coverage(
     return jnp.clip(overlap / edge, 0, 1)
 
 
-def spot_reach(pattern: PatternConfig) -> float:
+def spot_reach(pattern: PatternConfig) -> float | Float[Array, ""]:
     """Return the largest distance in 1/Å at which a spot can touch a pixel's centre."""
     if pattern.spot_shape == "gaussian":
         return GAUSSIAN_REACH * pattern.gaussian_sigma
@@ -131,7 +134,8 @@ def _add_spot(
 ) -> Float[Array, "rows columns"]:
     """Return the picture with one spot more, whose centre is at this squared distance from each pixel's."""
     if pattern.spot_shape == "gaussian":
-        return picture + size * jnp.exp(square * (-0.5 / pattern.gaussian_sigma**2))
+        height = jnp.exp(square * (-0.5 / pattern.gaussian_sigma**2)) - GAUSSIAN_FOOT
+        return picture + size * jnp.maximum(height, 0) / (1 - GAUSSIAN_FOOT)
     return _add_disc(picture, square, size, pattern)
 
 

@@ -8,21 +8,23 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import tyro
 
+from xrdjax.config import DiffractionConfig, PatternConfig, check_pattern
 from xrdjax.errors import XrdjaxError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from xrdjax.config import PatternConfig
     from xrdjax.crystals.crystal import Crystal
     from xrdjax.crystals.store import CrystalStore
     from xrdjax.diffraction.spots import Spots
@@ -59,9 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def exit_on_error() -> Generator[None]:
-    """Turn a user's mistake or a failing disk into one line on standard error and status 2, Ctrl-C into status 130."""
+    """Turn a user's mistake or a failing disk into one line on standard error and status 2, Ctrl-C into status 130.
+
+    Warnings are one line each, too.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _Notes()
+            yield
         sys.stdout.flush()
     except XrdjaxError as error:
         _leave(str(error), 2)
@@ -134,9 +142,12 @@ def render(
     size: int = 512,
     angle: float = 0.0,
     extent: float = 1.4,
-    radius_law: Literal["linear", "sqrt"] = "linear",
+    spot_shape: Literal["disc", "gaussian"] = "disc",
+    radius_law: Literal["linear", "sqrt", "log"] = "linear",
+    direct_beam: float = 0.0,
     bright: bool = False,
     spots_csv: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    physics: tyro.conf.OmitArgPrefixes[DiffractionConfig] = DiffractionConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Draw the diffraction pattern of one zone of a crystal, and list its reflections.
 
@@ -147,20 +158,55 @@ def render(
         size: Height and width in pixels, 1 to 8192.
         angle: Counter-clockwise turn of the pattern in degrees.
         extent: Half of the picture's side in 1/Å.
-        radius_law: Spot radius proportional to the intensity, or to its square root, which keeps weak spots visible.
+        spot_shape: Discs whose radius tells the intensity, or Gaussians whose height does.
+        radius_law: Radius proportional to the intensity, or to its square root or logarithm, which show weak spots.
+        direct_beam: Radius in 1/Å of a disc at the origin.
         bright: Bright spots on a dark ground rather than dark ones on white.
         spots_csv: Also write all reflections: h, k, l, x and y in 1/Å as drawn, |F|² in electrons², 2θ in degrees.
     """
     from xrdjax.crystals.cif import read_cif
 
     _check_pictures(out, spots_csv)
-    pattern = _checked_pattern(size=size, extent=extent, radius_law=radius_law, angle=angle)
+    if not 1 <= size <= MAX_SIZE:
+        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
+    if not math.isfinite(angle):
+        raise XrdjaxError(f"--angle {angle}: expected a finite number")
+    pattern = replace(
+        PatternConfig(**asdict(physics)),
+        height=size,
+        width=size,
+        extent=extent,
+        spot_shape=spot_shape,
+        radius_law=radius_law,
+        direct_beam=direct_beam,
+    )
+    pattern = check_pattern(pattern)
     crystal = read_cif(cif)
     spots = _draw(crystal, zone, pattern, angle_deg=angle, bright=bright, out=out)
     print(_describe(crystal))
     print(f"zone [{' '.join(map(str, zone))}]: {len(spots.hkl)} reflections, drawn to {out}")
     if spots_csv is not None:
         _write_spots(spots_csv, spots, angle)
+
+
+class _Notes:
+    """Prints each warning once, on one line."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if str(message) not in self._seen:
+            print(f"xrdjax: note: {message}", file=sys.stderr)
+        self._seen.add(str(message))
 
 
 def _leave(message: str, status: int) -> None:
@@ -263,35 +309,20 @@ def _check_pictures(out: Path, spots_csv: Path | None) -> None:
         raise XrdjaxError(f"--spots-csv {spots_csv}: is the picture's file, --out; name another")
 
 
-def _checked_pattern(
-    *, size: int, extent: float, radius_law: Literal["linear", "sqrt"], angle: float
-) -> "PatternConfig":
-    """Return how to draw. Raises XrdjaxError for a size, an extent or an angle that cannot be drawn."""
-    from xrdjax.config import PatternConfig, TrainConfig, validate
-
-    if not 1 <= size <= MAX_SIZE:
-        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
-    for name, value in (("angle", angle), ("extent", extent)):
-        if not math.isfinite(value):
-            raise XrdjaxError(f"--{name} {value}: expected a finite number")
-    pattern = PatternConfig(height=size, width=size, extent=extent, radius_law=radius_law)
-    return validate(TrainConfig(pattern=pattern)).pattern
-
-
 def _draw(
     crystal: "Crystal",
     zone: tuple[int, int, int],
-    pattern: "PatternConfig",
+    pattern: PatternConfig,
     *,
     angle_deg: float,
     bright: bool,
     out: Path,
 ) -> "Spots":
     """Write the picture of a zone and return its reflections."""
-    from xrdjax.diffraction.spots import zone_spots
+    from xrdjax.diffraction.spots import layer_spots
     from xrdjax.patterns.pictures import render_zone
 
-    spots = zone_spots(crystal, zone)
+    spots = layer_spots(crystal, zone, pattern)
     image = render_zone(crystal, zone, pattern, angle_deg=angle_deg)
     _write_png(out, image if bright else 1 - image)
     return spots

@@ -21,6 +21,7 @@ from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
 from xrdjax.errors import ConfigError
 
 C = TypeVar("C")
+D = TypeVar("D", bound="DiffractionConfig")
 Axis = tuple[int, int, int]
 Positive = Annotated[float, Gt(0), AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), AllowInfNan(False)]
@@ -233,9 +234,9 @@ def check_pattern(pattern: PatternConfig) -> PatternConfig:
     return pattern
 
 
-def check_diffraction(diffraction: DiffractionConfig) -> DiffractionConfig:
+def check_diffraction(diffraction: D) -> D:
     """Return the options, checked on their own. Raises ConfigError naming every one out of range."""
-    diffraction = _parse(asdict(diffraction), DiffractionConfig, "")
+    diffraction = _parse(asdict(diffraction), type(diffraction), "")
     if faults := list(_diffraction_misfits(diffraction, prefix="")):
         raise ConfigError("; ".join(faults))
     return diffraction

@@ -75,25 +75,41 @@ def zone_spots(
     direction and an option out of range.
     """
     is_paper = frame == "paper"
-    normalize = normalize or ("sphere" if is_paper else "none")
-    if normalize not in ("none", "zone", "sphere") or precision not in ("float64", "float32"):
-        raise XrdjaxError(
-            f"normalize '{normalize}', precision '{precision}': expected none, zone or sphere; float64 or float32"
-        )
-    config = check_diffraction(DiffractionConfig(
+    config = DiffractionConfig(
         wavelength=wavelength, radiation=radiation, d_min=d_min, layer=layer, precession_deg=precession_deg,
         lorentz_polarization=lorentz_polarization, occupancy=occupancy and not is_paper, debye_waller=debye_waller,
         anomalous=anomalous, ions=ions, frame=frame,
-    ))  # fmt: skip
+    )  # fmt: skip
+    return layer_spots(crystal, uvw, config, normalize or ("sphere" if is_paper else "none"), precision)
+
+
+def layer_spots(
+    crystal: Crystal,
+    uvw: tuple[int, int, int],
+    config: DiffractionConfig,
+    normalize: Literal["none", "zone", "sphere"] = "none",
+    precision: Precision = "float64",
+) -> Spots:
+    """Return the reflections that a configuration draws of one zone: `zone_spots` with its options in one object."""
+    config = check_diffraction(config)
+    if normalize not in ("none", "zone", "sphere"):
+        raise XrdjaxError(f"normalize '{normalize}': expected none, zone or sphere")
+    if precision not in ("float64", "float32"):
+        raise XrdjaxError(f"precision '{precision}': expected float64 or float32")
     with jax.enable_x64(precision == "float64"):
         hkl, xy, intensity, s2, strongest = _list_layer(crystal, coprime_axis(uvw), config, precision, normalize)
     if normalize != "none":
         intensity = intensity * (100 / strongest if strongest > 0 else 0)
     if not len(hkl):
-        warnings.warn(f"zone {uvw}, layer {layer}: no reflection within |G| < {config.g_max:g} 1/Å", stacklevel=2)
+        warnings.warn(nothing_left(uvw, config), stacklevel=3)
     order = np.lexsort(hkl.T[::-1])
     theta = np.arcsin(np.minimum(np.sqrt(s2) * config.wavelength, 1))
     return Spots(hkl=hkl[order], xy=xy[order], intensity=intensity[order], two_theta_deg=np.degrees(2 * theta)[order])
+
+
+def nothing_left(uvw: tuple[int, int, int], config: DiffractionConfig) -> str:
+    """Return the warning for a layer without reflections."""
+    return f"zone {tuple(uvw)}, layer {config.layer}: no reflection within |G| < {config.g_max:g} 1/Å"
 
 
 def _list_layer(

@@ -17,7 +17,7 @@ from xrdjax.crystals.species import SPECIES
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.sphere import row_box
-from xrdjax.diffraction.spots import crystal_plane, layer_size, round_up, scatterers
+from xrdjax.diffraction.spots import crystal_plane, layer_size, nothing_left, round_up, scatterers
 from xrdjax.diffraction.still import REACH, excited_indices, still_intensities, still_spots
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, plane_heights, zone_basis, zone_frame
@@ -64,7 +64,7 @@ def render_zones(
     reciprocal = jnp.asarray(reciprocal_basis(crystal.cell), jnp.float32)
     bucket, empty = _bucket_of(crystal, planes, len(atoms.occupancy), pattern)
     for number in empty:
-        warnings.warn(f"zone {tuple(axes[number])}: no reflection within |G| < {pattern.g_max:g} 1/Å", stacklevel=2)
+        warnings.warn(nothing_left(axes[number], pattern), stacklevel=2)
     views = jax.tree.map(lambda *leaves: jnp.stack(leaves), *planes)
     return np.asarray(_draw_crystal(atoms, views, reciprocal, crystal.num_atoms, bucket, pattern))
 

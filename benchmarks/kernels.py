@@ -37,7 +37,6 @@ def main() -> None:
     write_result("kernels", {
         "phases_ns_per_atom_and_spot": phases(),
         "batches_patterns_per_second": batches(store, numbers),
-        "sizes_patterns_per_second": sizes(store, numbers),
         "network_patterns_per_second": convolutions(),
     })  # fmt: skip
 
@@ -72,16 +71,6 @@ def batches(store: DeviceStore, numbers: np.ndarray) -> dict[str, float]:
         with mock.patch.object(planning, "NUM_BUCKETS", count):
             plan = make_plan(store, numbers, pattern, EVERYTHING, BATCH)
         drawers["one bucket" if count == 1 else f"{count} buckets"] = drawer(store, plan, pattern, EVERYTHING)
-    return {name: round(BATCH / value, 1) for name, value in side_by_side(drawers).items()}
-
-
-def sizes(store: DeviceStore, numbers: np.ndarray) -> dict[str, float]:
-    """Return rates by picture size, all augmentations on, random axes up to 3."""
-    drawers = {}
-    for height, width in ((64, 64), (128, 128), (224, 224), (321, 322)):
-        pattern = PatternConfig(max_index=3, height=height, width=width)
-        plan = make_plan(store, numbers, pattern, EVERYTHING, BATCH)
-        drawers[f"{height} × {width}"] = drawer(store, plan, pattern, EVERYTHING)
     return {name: round(BATCH / value, 1) for name, value in side_by_side(drawers).items()}
 
 

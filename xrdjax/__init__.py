@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xrdjax.crystals.cif import read_cif
     from xrdjax.crystals.crystal import Crystal
     from xrdjax.crystals.store import CrystalStore
+    from xrdjax.diffraction.powder import MarchDollase, PowderLines, powder_lines, powder_profile
     from xrdjax.diffraction.scattering import electron_wavelength
     from xrdjax.diffraction.spots import Spots, zone_spots
     from xrdjax.diffraction.still import StillSpots, still_spots
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         structure_of,
         zone_picture,
     )
+    from xrdjax.patterns.rings import render_rings
 
 _HOME = {
     "PAPER_PATTERN": "config",
@@ -45,9 +47,11 @@ _HOME = {
     "Crystal": "crystals.crystal",
     "CrystalStore": "crystals.store",
     "DataConfig": "config",
+    "MarchDollase": "diffraction.powder",
     "ModelConfig": "config",
     "OptimConfig": "config",
     "PatternConfig": "config",
+    "PowderLines": "diffraction.powder",
     "Spots": "diffraction.spots",
     "StillSpots": "diffraction.still",
     "StoreError": "errors",
@@ -56,7 +60,10 @@ _HOME = {
     "XrdjaxError": "errors",
     "electron_wavelength": "diffraction.scattering",
     "make_batch": "patterns.generate",
+    "powder_lines": "diffraction.powder",
+    "powder_profile": "diffraction.powder",
     "read_cif": "crystals.cif",
+    "render_rings": "patterns.rings",
     "render_spots": "patterns.pictures",
     "render_still": "patterns.pictures",
     "render_zone": "patterns.pictures",
@@ -77,9 +84,11 @@ __all__ = [
     "Crystal",
     "CrystalStore",
     "DataConfig",
+    "MarchDollase",
     "ModelConfig",
     "OptimConfig",
     "PatternConfig",
+    "PowderLines",
     "Spots",
     "StillSpots",
     "StoreError",
@@ -89,7 +98,10 @@ __all__ = [
     "electron_wavelength",
     "make_batch",
     "open_store",
+    "powder_lines",
+    "powder_profile",
     "read_cif",
+    "render_rings",
     "render_spots",
     "render_still",
     "render_zone",

@@ -10,12 +10,12 @@ import sys
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -68,7 +68,7 @@ def exit_on_error() -> Generator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _Notes()
+            warnings.showwarning = _note_printer()  # ty: ignore[invalid-assignment] (it takes what it is given)
             yield
         sys.stdout.flush()
     except XrdjaxError as error:
@@ -189,24 +189,16 @@ def render(
         _write_spots(spots_csv, spots, angle)
 
 
-class _Notes:
-    """Prints each warning once, on one line."""
+def _note_printer() -> Callable[..., None]:
+    """Return what prints each warning once, on one line."""
+    seen = set()
 
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def __call__(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if str(message) not in self._seen:
+    def print_note(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in seen:
             print(f"xrdjax: note: {message}", file=sys.stderr)
-        self._seen.add(str(message))
+        seen.add(str(message))
+
+    return print_note
 
 
 def _leave(message: str, status: int) -> None:

@@ -115,6 +115,22 @@ def test_batch_is_the_same_on_any_number_of_devices(resident, plan, changed, num
     )
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_accelerators_draw_the_same_pictures(resident, plan, changed, monkeypatch):
+    """All pictures of a bucket at once, gathered pixel by pixel, on two devices: other sums, some roundings of 2⁻²⁴."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))
+    at_once = jax.jit(lambda key, resident, plan: draw_batch(key, resident, plan, PATTERN, ALL))
+    with jax.set_mesh(mesh):
+        compiled = at_once.lower(KEY, resident, plan).compile()
+        spread = compiled(KEY, resident, plan)
+    assert_identical(replace(spread, image=changed.image), changed)
+    np.testing.assert_allclose(spread.image, changed.image, rtol=0, atol=3e-5)
+    share = BATCH_SIZE // 2
+    assert [part.data.shape[0] for part in spread.image.addressable_shards] == [share] * 2
+    assert max(int(shape.split(",")[0]) for shape in picture_shapes(compiled.as_text())) <= share
+
+
 def picture_shapes(text):
     """Return the shapes of batches of pictures in a compiled program, such as 4,40,48."""
     pieces = text.replace("]", "[").split("[")
@@ -176,7 +192,7 @@ def test_augmentations_that_are_off_leave_no_trace(resident, plan, unchanged, ch
         parts = []
         for bucket, start in zip(plan.buckets, starts, strict=False):
             some = jax.tree.map(lambda leaf, start=start, bucket=bucket: leaf[start : start + bucket.slots], recipe)
-            parts.append(jax.vmap(lambda one, bucket=bucket: draw_plainly(one, resident, bucket))(some))
+            parts.append(jax.lax.map(lambda one, bucket=bucket: draw_plainly(one, resident, bucket), some))
         return parts
 
     pictures = plain(recipe)
@@ -197,7 +213,7 @@ def draw_plainly(recipe, resident, bucket):
     atoms = Scatterers(fract=cell.fract, coefficients=form_factors[cell.species], occupancy=cell.occupancy)
     one = jax.tree.map(lambda leaf: leaf[None], plane)
     limits = loop_limits(resident.num_atoms[recipe.crystal], one, bucket.rows, PATTERN)
-    return draw_plane(atoms, plane, reciprocal, limits, bucket, PATTERN)
+    return draw_plane(atoms, plane, reciprocal, limits, bucket, PATTERN, spot_by_spot=True)
 
 
 def test_strain_scales_all_positions(resident, changed):

@@ -27,16 +27,16 @@ ATOM_BLOCK, SPOT_BLOCK = 32, 64
 class Scatterers:
     """Atoms of one cell, padded. Padding has zero occupancy and is inert in value and gradient."""
 
-    fract: Shaped[Array, "atoms 3"]
+    fract: Shaped[Array, "*batch atoms 3"]
     """Fractional coordinates: floating point in cell edges, or uint32 in 2⁻³² of them."""
-    coefficients: Float[Array, "atoms coefficients"]
+    coefficients: Float[Array, "*batch atoms coefficients"]
     """Form factor: a1…, b1… in Å², c."""
-    occupancy: Float[Array, "atoms"]
-    u_iso: Float[Array, "atoms"] | None = None
+    occupancy: Float[Array, "*batch atoms"]
+    u_iso: Float[Array, "*batch atoms"] | None = None
     """Mean square displacement in Å²; None leaves the isotropic Debye–Waller factor out."""
-    u_star: Float[Array, "atoms 3 3"] | None = None
+    u_star: Float[Array, "*batch atoms 3 3"] | None = None
     """Anisotropic displacements in the basis of hkl, U*_ij = a*_i a*_j U_ij; None leaves them out."""
-    anomalous: Float[Array, "atoms 2"] | None = None
+    anomalous: Float[Array, "*batch atoms 2"] | None = None
     """f′ and f″ in electrons; None leaves them out, and with them the difference of Friedel mates."""
 
 

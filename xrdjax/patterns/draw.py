@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Int
 from xrdjax.config import PatternConfig
 from xrdjax.diffraction.layer import layer_intensities, layer_rows, sphere_maximum
 from xrdjax.diffraction.structure_factor import Scatterers
-from xrdjax.diffraction.zone import ZonePlane
+from xrdjax.diffraction.zone import ZonePlane, combine
 from xrdjax.patterns.planning import Bucket
-from xrdjax.patterns.render import lattice_grid, num_nodes, render_lattice, spot_size
+from xrdjax.patterns.render import half_window, lattice_grid, num_nodes, render_lattice, render_list, spot_size
 
 
 @jax.tree_util.register_dataclass
@@ -43,18 +43,23 @@ def draw_plane(
     limits: LoopLimits,
     bucket: Bucket,
     pattern: PatternConfig,
+    *,
+    spot_by_spot: bool = False,
 ) -> Float[Array, "height width"]:
-    """Draw one layer of one crystal."""
+    """Draw one layer of one crystal: gathered pixel by pixel, or `spot_by_spot`, each in a window of its own."""
     rows = layer_rows(plane, bucket.rows, pattern)
-    _, _, intensity = layer_intensities(
+    index, _, intensity = layer_intensities(
         atoms, plane, reciprocal, rows, bucket.spots, limits.atoms, limits.spots, pattern
     )
     if pattern.normalize == "sphere":
         strongest = sphere_maximum(atoms, reciprocal, limits.atoms, bucket.box, pattern)
     else:
         strongest = intensity.max()
-    size = lattice_grid(spot_size(intensity, strongest, pattern), rows, bucket.columns)
-    return render_lattice(plane.drawn_xy, size, limits.nodes, pattern)
+    size = spot_size(intensity, strongest, pattern)
+    if spot_by_spot:
+        xy = combine(index, plane.drawn_xy)
+        return render_list(xy, size, limits.spots, half_window(pattern), pattern, mirrored=pattern.has_friedel_pairs)
+    return render_lattice(plane.drawn_xy, lattice_grid(size, rows, bucket.columns), limits.nodes, pattern)
 
 
 def turn(plane: ZonePlane, angle: Float[Array, ""]) -> ZonePlane:

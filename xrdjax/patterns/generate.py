@@ -5,6 +5,7 @@ factors, discs, all traced and without a loop over crystals or spots.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from math import gcd
 from typing import TypeVar
@@ -20,6 +21,7 @@ from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig,
 from xrdjax.crystals.store import CrystalStore, Part
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
+from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane
 from xrdjax.errors import ConfigError
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
@@ -65,12 +67,29 @@ def draw_batch(
 def draw_recipe(
     recipe: Recipe, store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Batch:
-    """Draw a recipe of the plan bucket by bucket."""
-    parts = [
-        draw_bucket(part, store, bucket, pattern, augment)
-        for part, bucket in zip(by_bucket(recipe, plan), plan.buckets, strict=True)
-    ]
-    return interleave(parts)
+    """Draw a recipe of the plan bucket by bucket.
+
+    An accelerator draws all pictures of a bucket at once and gathers their pixels; each device has its part of every
+    bucket. A CPU draws picture after picture, spot by spot: none waits for a larger one, none is copied.
+    """
+    parts = by_bucket(recipe, plan)
+    if jax.default_backend() == "cpu":
+        image = _draw_in_turn(parts, store, plan.buckets, pattern, augment)
+        recipe = interleave(parts)
+    else:
+        parts = [_spread_over_devices(part) for part in parts]
+        pictures = [
+            draw_at_once(part, store, bucket, pattern, augment)
+            for part, bucket in zip(parts, plan.buckets, strict=True)
+        ]
+        recipe, image = interleave(list(zip(parts, pictures, strict=True)))
+    space_group = store.space_group[recipe.crystal]
+    return Batch(
+        image=image[..., None],
+        space_group=space_group,
+        crystal_system=jnp.asarray(SYSTEM_OF_GROUP, jnp.int32)[space_group - 1],
+        recipe=recipe,
+    )
 
 
 def by_bucket(tree: PyTree[Shaped[Array, "slots ..."]], plan: Plan) -> list[PyTree]:
@@ -79,27 +98,77 @@ def by_bucket(tree: PyTree[Shaped[Array, "slots ..."]], plan: Plan) -> list[PyTr
     return [jax.tree.map(lambda leaf, span=span: leaf[slice(*span)], tree) for span in pairwise(stops)]
 
 
-def draw_bucket(
+def draw_at_once(
     recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig, augment: AugmentConfig
-) -> Batch:
-    """Draw pictures that all fit one bucket."""
-    recipe = _spread_over_devices(recipe)
-    cells = jax.vmap(lambda one: change_atoms(one.key, take_cell(store, one.crystal, bucket.atoms), augment))(recipe)
-    planes, reciprocal = jax.vmap(lambda one: recipe_plane(one, store, pattern))(recipe)
+) -> Float[Array, "slots height width"]:
+    """Draw pictures that all fit one bucket, all loops as far as the neediest of them needs."""
+    atoms, planes, reciprocal = _crystals(recipe, store, bucket, pattern, augment)
     limits = loop_limits(store.num_atoms[recipe.crystal], planes, bucket.rows, pattern)
+    return jax.vmap(lambda *one: draw_plane(*one, limits, bucket, pattern))(atoms, planes, reciprocal)
 
-    def draw(cell: Cell, plane: ZonePlane, reciprocal: Float[Array, "3 3"]) -> Float[Array, "height width"]:
+
+def _draw_in_turn(
+    parts: list[Recipe],
+    store: DeviceStore,
+    buckets: tuple[Bucket, ...],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
+) -> Float[Array, "batch height width"]:
+    """Draw all parts, each device its stretch of every one, in the order of `interleave`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    draw = partial(_draw_stretch, buckets=buckets, pattern=pattern, augment=augment)
+    if "data" not in mesh.axis_names:
+        return draw(parts, store)
+    if any(bucket.slots % mesh.shape["data"] for bucket in buckets):  # every device draws all of such a batch
+        return jax.shard_map(draw, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)(parts, store)
+    specs = (PartitionSpec("data"), PartitionSpec())
+    return jax.shard_map(draw, in_specs=specs, out_specs=PartitionSpec("data"), check_vma=False)(parts, store)
+
+
+def _draw_stretch(
+    parts: list[Recipe],
+    store: DeviceStore,
+    buckets: tuple[Bucket, ...],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
+) -> Float[Array, "stretch height width"]:
+    sizes = [len(part.crystal) for part in parts]
+    stops = np.cumsum(sizes)
+    place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1])))
+    image = jnp.zeros((int(stops[-1]), pattern.height, pattern.width))
+    for part, bucket, stop in zip(parts, buckets, stops, strict=True):
+        crystals = (*_crystals(part, store, bucket, pattern, augment), store.num_atoms[part.crystal])
+        places = place[stop - len(part.crystal) : stop]
+        image = jax.lax.fori_loop(0, len(places), partial(_draw_next, crystals, places, bucket, pattern), image)
+    return image
+
+
+def _draw_next(
+    crystals: tuple[Scatterers, ZonePlane, Float[Array, "slots 3 3"], Int[Array, "slots"]],
+    places: Int[Array, "slots"],
+    bucket: Bucket,
+    pattern: PatternConfig,
+    slot: Int[Array, ""],
+    image: Float[Array, "batch height width"],
+) -> Float[Array, "batch height width"]:
+    """Return the batch with the picture of one slot in its place."""
+    atoms, plane, reciprocal, num_atoms = jax.tree.map(lambda leaf: leaf[slot], crystals)
+    limits = loop_limits(num_atoms, jax.tree.map(lambda leaf: leaf[None], plane), bucket.rows, pattern)
+    picture = draw_plane(atoms, plane, reciprocal, limits, bucket, pattern, spot_by_spot=True)
+    return jax.lax.dynamic_update_slice(image, picture[None], (places[slot], 0, 0))
+
+
+def _crystals(
+    recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig, augment: AugmentConfig
+) -> tuple[Scatterers, ZonePlane, Float[Array, "slots 3 3"]]:
+    """Return atoms, layer and reciprocal basis of some slots of one bucket."""
+
+    def one(recipe: Recipe) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"]]:
+        cell = change_atoms(recipe.key, take_cell(store, recipe.crystal, bucket.atoms), augment)
         atoms = make_scatterers(cell.fract, cell.species, cell.occupancy, cell.u_iso, pattern)
-        return draw_plane(atoms, plane, reciprocal, limits, bucket, pattern)
+        return atoms, *recipe_plane(recipe, store, pattern)
 
-    image = jax.vmap(draw)(cells, planes, reciprocal)
-    space_group = store.space_group[recipe.crystal]
-    return Batch(
-        image=image[..., None],
-        space_group=space_group,
-        crystal_system=jnp.asarray(SYSTEM_OF_GROUP, jnp.int32)[space_group - 1],
-        recipe=recipe,
-    )
+    return jax.vmap(one)(recipe)
 
 
 def recipe_plane(recipe: Recipe, store: DeviceStore, pattern: PatternConfig) -> tuple[ZonePlane, Float[Array, "3 3"]]:

@@ -203,11 +203,13 @@ def render_list(
     num_spots: int | Int[Array, ""],
     half: int,
     pattern: PatternConfig,
+    *,
+    mirrored: bool = False,
 ) -> Float[Array, "height width"]:
     """Return the picture of the first `num_spots` of any list of spots, each drawn in a window of its own.
 
-    `size` is `spot_size`'s, `half` is `half_window` or larger. The cost is that of the windows. A Python integer of
-    spots keeps reverse differentiation.
+    `size` is `spot_size`'s, `half` is `half_window` or larger; a `mirrored` list holds one of each pair of opposite
+    spots. The cost is that of the windows. A Python integer of spots keeps reverse differentiation.
     """
     pixel = pattern.pixel
     offset = jnp.arange(-half, half + 1)
@@ -227,4 +229,8 @@ def render_list(
 
     dark = jnp.zeros((height, width), xy.dtype)
     picture = jax.lax.fori_loop(0, num_spots, add_spot, dark)
-    return _finish(picture[2 * half : height - 2 * half, 2 * half : width - 2 * half], pattern)
+    picture = picture[2 * half : height - 2 * half, 2 * half : width - 2 * half]
+    if mirrored:
+        opposite = picture[::-1, ::-1]
+        picture = picture + opposite if pattern.spot_shape == "gaussian" else jnp.maximum(picture, opposite)
+    return _finish(picture, pattern)

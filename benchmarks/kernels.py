@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from unittest import mock
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from record import write_result
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from record import write_result  # before anything of jax runs: it sets the number of devices
 
 from xrdjax.config import AugmentConfig, PatternConfig, load_config_file
 from xrdjax.crystals.store import CrystalStore
@@ -104,11 +106,16 @@ def convolutions() -> dict[str, float]:
 def drawer(
     store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Callable[[], generate.Batch]:
-    """Return a function that draws one more batch, compiled."""
+    """Return a function that draws one more batch, compiled, on all devices."""
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
     draw = jax.jit(lambda key, store, plan: generate.draw_batch(key, store, plan, pattern, augment))
-    compiled = draw.lower(jax.random.key(0), store, plan).compile()
-    keys = iter(jax.random.split(jax.random.key(1), 1000))
-    return lambda: compiled(next(keys), store, plan)
+    store, plan, keys = jax.device_put((store, plan, jax.random.split(jax.random.key(1), 200)), everywhere)
+    keys = list(keys)
+    with jax.set_mesh(mesh):
+        compiled = draw.lower(keys[0], store, plan).compile()
+    rest = cycle(keys)
+    return lambda: compiled(next(rest), store, plan)
 
 
 def side_by_side(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:

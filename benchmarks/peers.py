@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import jax
 import numpy as np
+from kernels import drawer
 from peers import spot_lists, stored
 from peers.direct_sum import DirectSum, Drawer
 from peers.zones import DISC_RADIUS, EXTENT, WAVELENGTH, Tally, Zone, time_calls, write_cif
@@ -28,7 +29,6 @@ import xrdjax
 from xrdjax.config import AugmentConfig, PatternConfig
 from xrdjax.crystals.species import element_of
 from xrdjax.crystals.store import CrystalStore
-from xrdjax.patterns import generate
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.planning import make_plan, zone_axes
 
@@ -142,12 +142,12 @@ def ours(
     augment: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
 ) -> Callable[[float], Tally]:
     """Return a function that draws batches for some seconds."""
-    draw, keys = batch_drawer(store, pattern, augment), endless_keys()
+    draw = batch_drawer(store, pattern, augment)
 
     def run(seconds: float) -> Tally:
         tally, started = Tally(), time.perf_counter()
         while tally.seconds <= seconds:
-            draw(next(keys)).block_until_ready()
+            draw().block_until_ready()
             tally.patterns += BATCH
             tally.seconds = time.perf_counter() - started
         return tally
@@ -158,22 +158,15 @@ def ours(
 def our_pictures(store: DeviceStore, pattern: PatternConfig) -> Iterator[np.ndarray]:
     """Yield pictures, 0 to 1, without end."""
     draw = batch_drawer(store, pattern, AugmentConfig())
-    for key in endless_keys():
-        yield from np.asarray(draw(key))[..., 0]
+    while True:
+        yield from np.asarray(draw())[..., 0]
 
 
-def batch_drawer(
-    store: DeviceStore, pattern: PatternConfig, augment: AugmentConfig
-) -> Callable[[jax.Array], jax.Array]:
-    """Return a compiled function from a key to a batch of pictures."""
+def batch_drawer(store: DeviceStore, pattern: PatternConfig, augment: AugmentConfig) -> Callable[[], jax.Array]:
+    """Return a compiled function that draws one more batch of pictures on all devices."""
     plan = make_plan(store, np.arange(len(store.space_group)), pattern, augment, BATCH)
-    draw = jax.jit(lambda key, store, plan: generate.draw_batch(key, store, plan, pattern, augment).image)
-    compiled = draw.lower(jax.random.key(0), store, plan).compile()
-    return lambda key: compiled(key, store, plan)
-
-
-def endless_keys() -> Iterator[jax.Array]:
-    return (jax.random.fold_in(jax.random.key(1), step) for step in count())
+    draw = drawer(store, plan, pattern, augment)
+    return lambda: draw().image
 
 
 def take_turns(runs: dict[str, Callable[[float], Tally]], seconds: float) -> dict[str, dict]:

@@ -76,7 +76,7 @@ class DiffractionConfig:
     precession_deg: Annotated[float, Gt(0), Lt(90)] | None = None
     """Precession angle µ of a camera: draw what it records of the layer, a blind centre left out. None draws all."""
     lorentz_polarization: Literal["none", "powder", "single_crystal"] = "none"
-    """(1 + cos² 2θ) / (sin² θ cos θ), (1 + cos² 2θ) / (2 sin 2θ), or intensities as |F|²."""
+    """Intensities as |F|², or times (1 + cos² 2θ) / (sin² θ cos θ) or (1 + cos² 2θ) / (2 sin 2θ)."""
     occupancy: bool = True
     """Weigh atoms by their occupancies; otherwise every site is full."""
     debye_waller: bool = False

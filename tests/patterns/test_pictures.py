@@ -205,6 +205,10 @@ def test_a_traced_picture_is_the_rendered_one():
         expected = render_zone(crystal, (1, 1, 1), pattern, angle_deg=10.0)
         # Floating-point phases of h·x ≤ 30 cycles: 1e-5 rad.
         np.testing.assert_allclose(draw(structure_of(crystal), 10.0), expected, atol=5e-3)
+    quartz = replace(crystal, u_aniso=np.tile([0.02, 0.05, 0.01, 0.01, 0.0, 0.005], (crystal.num_atoms, 1)))
+    thermal = replace(SMALL, debye_waller=True)
+    draw = jax.jit(zone_picture(quartz, (1, 1, 1), thermal))
+    np.testing.assert_allclose(draw(structure_of(quartz)), render_zone(quartz, (1, 1, 1), thermal), atol=5e-3)
     still = jax.jit(still_picture(crystal, (1.0, 1.0, 1.1), SMALL, mosaicity_deg=1.0))
     expected = render_still(crystal, (1.0, 1.0, 1.1), SMALL, mosaicity_deg=1.0, angle_deg=10.0)
     np.testing.assert_allclose(still(structure_of(crystal), (0.0, 0.0, 10.0)), expected, atol=5e-3)

@@ -35,3 +35,9 @@ def reciprocal_basis(cell: T) -> T:
     rows = [xp.linalg.cross(direct[..., (k + 1) % 3, :], direct[..., (k + 2) % 3, :]) for k in range(3)]
     volume = (direct[..., 0, :] * rows[0]).sum(-1)
     return xp.stack(rows, axis=-2) / volume[..., None, None]
+
+
+def star_tensor(u_aniso: T, reciprocal: T) -> T:
+    """Return U*_ij = a*_i a*_j U_ij (atoms, 3, 3) of displacements U11 U22 U33 U12 U13 U23 in Å² (atoms, 6)."""
+    length = (reciprocal**2).sum(-1) ** 0.5
+    return u_aniso[:, np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])] * (length[:, None] * length)

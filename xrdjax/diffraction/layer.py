@@ -15,6 +15,7 @@ from xrdjax.diffraction.scattering import anomalous_table, form_factor_table, lo
 from xrdjax.diffraction.sphere import strongest_reflection
 from xrdjax.diffraction.structure_factor import Scatterers, block_intensities, intensities
 from xrdjax.diffraction.zone import Rows, ZonePlane, combine, disc_rows, list_spots, zone_plane
+from xrdjax.errors import ConfigError
 
 NEUTRAL = np.array([SPECIES.index(element_of(name)) for name in SPECIES])
 
@@ -29,7 +30,9 @@ def make_scatterers(
 ) -> Scatterers:
     """Return atoms as the configuration lets them scatter. `u_star`, if any, replaces `u_iso`."""
     species = species if config.ions else jnp.asarray(NEUTRAL)[species]
-    anomalous = anomalous_table(float(config.wavelength)) if config.anomalous else None
+    if config.anomalous and not isinstance(config.wavelength, int | float):
+        raise ConfigError("wavelength: f′ and f″ come from a table; with anomalous scattering it cannot be traced")
+    anomalous = anomalous_table(config.wavelength) if config.anomalous else None
     return Scatterers(
         fract=fract,
         coefficients=jnp.asarray(form_factor_table(config.radiation), occupancy.dtype)[species],

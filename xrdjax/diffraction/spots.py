@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, check_diffraction
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import SPECIES
-from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
+from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis, star_tensor
 from xrdjax.diffraction.layer import layer_intensities, layer_plane, layer_rows, make_scatterers, sphere_maximum
 from xrdjax.diffraction.paper import PAPER_DECIMALS
 from xrdjax.diffraction.scattering import LorentzPolarization, Radiation
@@ -165,6 +165,7 @@ def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig
         return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)))
 
     real = np.dtype(precision)
+    u_star = None if crystal.u_aniso is None else star_tensor(crystal.u_aniso, reciprocal_basis(crystal.cell))
     fract = np.round(crystal.fract, PAPER_DECIMALS) if config.frame == "paper" else crystal.fract
     return make_scatterers(
         fract=pad(fract if precision == "float64" else fixed_point(fract)),
@@ -172,14 +173,8 @@ def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig
         occupancy=pad(crystal.occupancy.astype(real)),
         u_iso=pad(crystal.u_iso.astype(real)),
         config=config,
-        u_star=None if crystal.u_aniso is None else pad(star_tensor(crystal.u_aniso, crystal.cell).astype(real)),
+        u_star=None if u_star is None else pad(u_star.astype(real)),
     )
-
-
-def star_tensor(u_aniso: Float[np.ndarray, "atoms 6"], cell: Float[np.ndarray, "6"]) -> Float[np.ndarray, "atoms 3 3"]:
-    """Return U*_ij = a*_i a*_j U_ij of displacements U11 U22 U33 U12 U13 U23 in Å²."""
-    length = np.linalg.norm(reciprocal_basis(cell), axis=1)
-    return u_aniso[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]] * np.outer(length, length)
 
 
 def fixed_point(fract: Float[np.ndarray, "*n"]) -> np.ndarray:

@@ -67,9 +67,9 @@ def still_spots(
 ) -> StillSpots:
     """Return the reflections that a beam against a real-space direction [uvw], of any real indices, excites.
 
-    Those with |s| < 5 σ and a scattering angle 2θ < 90°. `relrod` in 1/Å and `mosaicity_deg` are the widths of the
-    module's page; electrons (`radiation="electron"`, `electron_wavelength` of a voltage, a `d_min`) want a relrod of
-    some 0.01. With a detector `distance` in mm, `xy` is in mm. Other options as in `zone_spots`. Warns if nothing is
+    Those with |s| < 5 σ whose diffracted beam runs forward, to the detector. `relrod` in 1/Å and `mosaicity_deg` are
+    the widths of the module's page; electrons (`radiation="electron"`, `electron_wavelength` of a voltage, a `d_min`)
+    want a relrod of some 0.01. With a detector `distance` in mm, `xy` is in mm. Other options as in `zone_spots`. Warns if nothing is
     excited. Raises XrdjaxError for no direction and an option out of range.
     """
     config = check_diffraction(DiffractionConfig(
@@ -125,7 +125,8 @@ def excited_indices(
     error = 1 / config.wavelength - np.sqrt(
         np.maximum(length2 - 2 * along / config.wavelength + config.wavelength**-2, 0)
     )
-    width = np.hypot(relrod, np.radians(mosaicity_deg) * np.sqrt(length2))
+    cosine2 = np.maximum(1 - length2 * config.wavelength**2 / 4, 0)
+    width = np.hypot(relrod, np.radians(mosaicity_deg) * np.sqrt(length2 * cosine2))
     return hkl[(np.abs(error) < REACH * width) & (along < 1 / config.wavelength)]
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, ScalarLike
 from xrdjax.config import PatternConfig, check_pattern
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import SPECIES
-from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
+from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis, star_tensor
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.spots import crystal_plane, layer_size, nothing_left, round_up, scatterers
@@ -183,13 +183,16 @@ class Structure:
     occupancy: Float[Array, "atoms"]
     u_iso: Float[Array, "atoms"]
     """In Å²; B = 8π² U. Seen where the pattern's `debye_waller` is on."""
+    u_aniso: Float[Array, "atoms 6"] | None = None
+    """U11 U22 U33 U12 U13 U23 in Å², in place of `u_iso`."""
 
 
 def structure_of(crystal: Crystal) -> Structure:
     """Return a crystal's numbers in JAX's default precision: float32, or float64 under `jax.enable_x64`."""
     numbers = (crystal.cell, crystal.fract, crystal.occupancy, crystal.u_iso)
     cell, fract, occupancy, u_iso = (jnp.asarray(value, float) for value in numbers)
-    return Structure(cell=cell, fract=fract, occupancy=occupancy, u_iso=u_iso)
+    u_aniso = None if crystal.u_aniso is None else jnp.asarray(crystal.u_aniso, float)
+    return Structure(cell=cell, fract=fract, occupancy=occupancy, u_iso=u_iso, u_aniso=u_aniso)
 
 
 def zone_picture(
@@ -220,7 +223,7 @@ def zone_picture(
         direct, reciprocal = direct_basis(structure.cell), reciprocal_basis(structure.cell)
         angle = jnp.asarray(angle_deg, direct.dtype) * (math.pi / 180)
         plane = turn(layer_plane(direct, reciprocal, jnp.array(uvw), basis, pattern), angle)
-        atoms = _structure_scatterers(structure, species, bucket.atoms, pattern)
+        atoms = _structure_scatterers(structure, reciprocal, species, bucket.atoms, pattern)
         return draw_plane(atoms, plane, reciprocal, limits, bucket, pattern)
 
     return draw
@@ -259,7 +262,7 @@ def still_picture(
         direct, reciprocal = direct_basis(structure.cell), reciprocal_basis(structure.cell)
         frame = zone_frame(direct, jnp.asarray(direction, direct.dtype))
         frame = combine(_rotation(jnp.asarray(rotation_deg, direct.dtype) * (math.pi / 180)), frame)
-        atoms = _structure_scatterers(structure, species, num_atoms, pattern)
+        atoms = _structure_scatterers(structure, reciprocal, species, num_atoms, pattern)
         excited, intensity = still_intensities(atoms, reciprocal, frame, hkl, num_atoms, pattern, relrod, mosaicity_deg)
         return render_list(excited.xy, spot_size(intensity, intensity.max(), pattern), size, half, pattern)
 
@@ -280,12 +283,19 @@ def _rotation(vector: Float[Array, "3"]) -> Float[Array, "3 3"]:
 
 
 def _structure_scatterers(
-    structure: Structure, species: Int[Array, "atoms"], num_atoms: int, pattern: PatternConfig
+    structure: Structure,
+    reciprocal: Float[Array, "3 3"],
+    species: Int[Array, "atoms"],
+    num_atoms: int,
+    pattern: PatternConfig,
 ) -> Scatterers:
     fract, kind, occupancy, u_iso = (
         _pad_atoms(value, num_atoms) for value in (structure.fract, species, structure.occupancy, structure.u_iso)
     )
-    return make_scatterers(fract, kind, occupancy, u_iso, pattern)
+    u_star = None
+    if structure.u_aniso is not None:
+        u_star = _pad_atoms(star_tensor(structure.u_aniso, reciprocal), num_atoms)
+    return make_scatterers(fract, kind, occupancy, u_iso, pattern, u_star)
 
 
 def _pad_atoms(values: Array, size: int) -> Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from record import write_result  # before anything of jax runs: it sets the number of devices
+from record import write_result
 
 from xrdjax.config import AugmentConfig, PatternConfig, load_config_file
 from xrdjax.crystals.store import CrystalStore

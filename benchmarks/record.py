@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-# A CPU draws one picture after the other on each device: as many devices as cores, a power of two up to eight, so that
-# the smallest bucket of a batch of 128 can be shared. Read when jax starts.
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(1 << (min(os.cpu_count() or 1, 8).bit_length() - 1)))
+import jax
 
-import jax  # noqa: E402
+# A CPU draws one picture after the other on each device: as many devices as cores, a power of two up to eight, so that
+# the smallest bucket of a batch of 128 can be shared.
+jax.config.update("jax_num_cpu_devices", 1 << (min(os.cpu_count() or 1, 8).bit_length() - 1))
 
 RESULTS = Path(__file__).parent / "results"
 

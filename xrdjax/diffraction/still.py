@@ -69,8 +69,8 @@ def still_spots(
 
     Those with |s| < 5 σ whose diffracted beam runs forward, to the detector. `relrod` in 1/Å and `mosaicity_deg` are
     the widths of the module's page; electrons (`radiation="electron"`, `electron_wavelength` of a voltage, a `d_min`)
-    want a relrod of some 0.01. With a detector `distance` in mm, `xy` is in mm. Other options as in `zone_spots`. Warns if nothing is
-    excited. Raises XrdjaxError for no direction and an option out of range.
+    want a relrod of some 0.01. With a detector `distance` in mm, `xy` is in mm. Other options as in `zone_spots`. Warns
+    if nothing is excited. Raises XrdjaxError for no direction and an option out of range.
     """
     config = check_diffraction(DiffractionConfig(
         wavelength=wavelength, radiation=radiation, d_min=d_min, lorentz_polarization=lorentz_polarization,

@@ -69,13 +69,71 @@ def kernel_phases() -> str:
 
 
 def kernel_batches() -> str:
-    """Return rates by number of buckets and by picture size."""
+    """Return rates by number of buckets."""
     result = _result("kernels")
     rows = ["| 128 × 128, everything on | patterns/s |", "|---|---:|"]
     rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["batches_patterns_per_second"].items()]
-    rows += ["", "| picture, eight buckets, everything on | patterns/s |", "|---|---:|"]
-    rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["sizes_patterns_per_second"].items()]
     return "\n".join([*rows, "", f"Measured on {_where(result)}."]) + "\n"
+
+
+def render_sizes() -> str:
+    """Return rates by picture size and what the pictures need."""
+    result = _result("render")
+    rows = ["| picture | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["patterns_per_second"].items()]
+    return "\n".join([*rows, "", f"Batches of {result['batch']}, {_where(result)}."]) + "\n"
+
+
+def speed() -> str:
+    """Return the rates of drawing beside those of others, in words."""
+    rates, result = _result("render")["patterns_per_second"], _result("peers")
+    sizes = ", ".join(f"{rate:,.0f} patterns/s at {name}" for name, rate in rates.items())
+    names = {
+        "gemmi and NumPy 224 × 224": "gemmi's direct sum with a NumPy rasteriser",
+        "diffsims": "diffsims",
+        "pymatgen": "pymatgen",
+        "Dans_Diffraction": "Dans_Diffraction",
+    }
+    ways = result["ways"]
+    ratios = ", ".join(f"{ways[key]['ours_times_as_fast']:.3g} × {name}" for key, name in names.items())
+    return f"Drawing alone, {_where(_result('render'))}: {sizes}. In one run at 224 × 224: {ratios}.\n"
+
+
+def render_kinds() -> str:
+    """Return rates by what is drawn."""
+    rows = ["| 128 × 128 | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in _result("render")["kinds_patterns_per_second"].items()]
+    return "\n".join(rows) + "\n"
+
+
+def render_growth() -> str:
+    """Return how the cost grows, and the memory."""
+    result = _result("render")
+    lines = []
+    for key, title in (
+        ("batches_patterns_per_second", "patterns/s by batch size"),
+        ("atoms_ms", "ms of one spot list of a 20 Å cell by the number of its atoms"),
+        ("edge_ms", "ms of one picture by the edge in Å of a cell of 64 atoms"),
+    ):
+        lines.append(f"* {title}: " + ", ".join(f"{name}: {value:,.4g}" for name, value in result[key].items()) + ".")
+    memory = result["memory"]
+    lines.append(
+        f"* A batch of 1,024 pictures of 321 × 322 takes {memory['batch_of_1024_at_321_gib']:.2f} GiB in all, store and "
+        f"result included. A cell of 5,000 atoms and 100 Å is drawn in "
+        f"{memory['cell_of_5000_atoms_and_100_angstrom_s']:.0f} s."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def peers() -> str:
+    """Return the rates of all ways to make patterns, as a table."""
+    result = _result("peers")
+    rows = ["| way | patterns/s | xrdjax at 224 × 224 is × as fast |", "|---|---:|---:|"]
+    for name, figures in result["ways"].items():
+        if "patterns_per_second" in figures:
+            rate, ratio = figures["patterns_per_second"], figures["ours_times_as_fast"]
+            rows.append(f"| {name} | {rate:,.{0 if rate > 10 else 1}f} | {ratio:.3g} |")
+    return "\n".join([*rows, "", f"{_where(result)}."]) + "\n"
 
 
 def convolutions() -> str:
@@ -103,7 +161,19 @@ def _minutes(seconds: float) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (demo, open_hundred, kernel_phases, kernel_batches, convolutions)
+    function.__name__: function
+    for function in (
+        demo,
+        open_hundred,
+        kernel_phases,
+        kernel_batches,
+        render_sizes,
+        speed,
+        render_kinds,
+        render_growth,
+        peers,
+        convolutions,
+    )
 }
 
 

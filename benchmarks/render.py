@@ -35,7 +35,6 @@ PATTERN = PatternConfig(max_index=3)
 SIZES = ((64, 64), (128, 128), (224, 224), (321, 322))
 KINDS = {
     "discs": {},
-    "discs, radius by the square root": {"radius_law": "sqrt"},
     "Gaussians": {"spot_shape": "gaussian"},
     "anomalous scattering": {"anomalous": True},
     "first upper layer": {"layer": 1},
@@ -44,7 +43,7 @@ KINDS = {
 }
 ON_CPU = jax.default_backend() == "cpu"
 BATCH = 128 if ON_CPU else 1024
-OF_BATCH = (16, 64, 256, 1024) if ON_CPU else (128, 512, 2048, 8192)
+OF_BATCH = (16, 128, 1024) if ON_CPU else (128, 1024, 8192)
 
 
 def main() -> None:
@@ -121,7 +120,7 @@ def needs(store: DeviceStore, numbers: np.ndarray, pattern: PatternConfig) -> di
     pixels = pattern.height * pattern.width
     return {
         "atom_reflections": round(float(np.mean(store.num_atoms[recipe.crystal] * reflections))),
-        "pixel_nodes": round(float(np.mean(nodes)) * pixels / 2),
+        "pixel_nodes": round(float(np.mean(nodes)) * pixels / 2),  # of the gathered form, half a picture
         "bytes_written": 4 * pixels,
     }
 

@@ -47,11 +47,13 @@ def sphere_indices(direct: Float[np.ndarray, "3 3"], g_max: float) -> Int[np.nda
     return hkl[np.lexsort(hkl.T[::-1])]
 
 
-def row_box(direct: Float[np.ndarray, "*batch 3 3"], g_max: float) -> tuple[int, int]:
-    """Return bounds of |k| and l for all cells of a batch, whole multiples of 16: few shapes that are ever compiled."""
-    edge = np.sqrt((np.asarray(direct, float) ** 2).sum(-1)).reshape(-1, 3).max(0)
-    k, l = (16 * math.ceil(g_max * float(length) / 16) for length in edge[1:])  # noqa: E741
-    return k, l
+def row_box(direct: Float[np.ndarray, "*batch 3 3"], g_max: float) -> Int[np.ndarray, "*batch 2"]:
+    """Return bounds of the indices along the second longest and the shortest edge: rows run along the longest.
+
+    Whole multiples of 8: few shapes that are ever compiled.
+    """
+    edge = np.sort(np.sqrt((np.asarray(direct, float) ** 2).sum(-1)))[..., 1::-1]
+    return 8 * np.ceil(g_max * edge / 8).astype(int)
 
 
 def strongest_reflection(
@@ -69,6 +71,7 @@ def strongest_reflection(
     anomalous scattering the stronger mate counts. Not differentiable; the intensity of the returned reflection is.
     """
     atoms, reciprocal, g_max = jax.lax.stop_gradient((atoms, reciprocal, jnp.asarray(g_max, reciprocal.dtype)))
+    order = _longest_first(reciprocal)
     bound = _intensity_bound(atoms, g_max) if factor is None else jnp.full(BOUND_STEPS, jnp.inf, reciprocal.dtype)
     volume = jnp.abs((reciprocal[0] * jnp.cross(reciprocal[1], reciprocal[2])).sum())
     first = (FIRST_SHELL * volume * 3 / (2 * math.pi)) ** (1 / 3)
@@ -81,11 +84,17 @@ def strongest_reflection(
     def search(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         searched, best, best_hkl = state
         radius = jnp.minimum(jnp.maximum(first, searched * 2 ** (1 / 3)), g_max)
-        found, hkl = _strongest_within(atoms, reciprocal, radius, num_atoms, box, factor, keep)
+        found, hkl = _strongest_within(atoms, reciprocal, order, radius, num_atoms, box, factor, keep)
         return radius, jnp.maximum(found, best), jnp.where(found > best, hkl, best_hkl)
 
     zero = jnp.zeros((), reciprocal.dtype)
     return jax.lax.while_loop(goes_on, search, (zero, zero, jnp.zeros(3, jnp.int32)))[2]
+
+
+def _longest_first(reciprocal: Float[Array, "3 3"]) -> Int[Array, "3"]:
+    """Return the axes from the longest real edge, |b* × c*| over the volume, to the shortest."""
+    normals = jnp.stack([jnp.cross(reciprocal[(k + 1) % 3], reciprocal[(k + 2) % 3]) for k in range(3)])
+    return jnp.argsort(-(normals**2).sum(-1))
 
 
 def _intensity_bound(atoms: Scatterers, g_max: Float[Array, ""]) -> Float[Array, "steps"]:
@@ -103,20 +112,23 @@ def _intensity_bound(atoms: Scatterers, g_max: Float[Array, ""]) -> Float[Array,
 def _strongest_within(
     atoms: Scatterers,
     reciprocal: Float[Array, "3 3"],
+    order: Int[Array, "3"],
     radius: Float[Array, ""],
     num_atoms: int | Int[Array, ""],
     box: tuple[int, int],
     factor: Factor | None,
     keep: Keep | None,
 ) -> tuple[Float[Array, ""], Int[Array, "3"]]:
-    """Return the strongest intensity of a half sphere and whose it is."""
-    kl, low, start, count = _half_sphere_rows(reciprocal, radius, box)
+    """Return the strongest intensity of a half sphere and whose it is; rows run along the first axis of `order`."""
+    kl, low, start, count = _half_sphere_rows(reciprocal[order], radius, box)
     unit = jnp.eye(3, dtype=jnp.int32)
+    place_of = jnp.argsort(order)
 
     def block(number: Int[Array, ""], best: tuple[Array, Array]) -> tuple[Array, Array]:
         spot = number * SPOT_BLOCK + jnp.arange(SPOT_BLOCK)
         row = jnp.searchsorted(start, spot, side="right") - 1
-        hkl = jnp.concatenate([(low[row] + spot - start[row])[:, None], kl[row]], axis=1).astype(jnp.int32)
+        hkl = jnp.concatenate([(low[row] + spot - start[row])[:, None], kl[row]], axis=1)
+        hkl = hkl[:, place_of].astype(jnp.int32)
         s2 = (combine(hkl, reciprocal) ** 2).sum(-1) / 4
         exists = spot < count if keep is None else (spot < count) & keep(hkl)
         intensity = block_intensities(atoms, unit, hkl, s2, num_atoms)

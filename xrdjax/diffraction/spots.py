@@ -129,7 +129,7 @@ def _list_layer(
         intensity, s2 = np.tile(intensity, 2), np.tile(s2, 2)
     strongest = intensity.max(initial=0.0)
     if normalize == "sphere":
-        box = row_box(direct_basis(crystal.cell), config.g_max)
+        box = tuple(row_box(direct_basis(crystal.cell), config.g_max).tolist())
         strongest = float(_sphere_maximum(atoms, reciprocal, crystal.num_atoms, box, config))
     return hkl, xy, intensity, s2, float(strongest)
 

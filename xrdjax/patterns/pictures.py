@@ -167,7 +167,9 @@ def _bucket_of(
         spots=round_up(max(spots for _, spots in sizes)),
         columns=round_up(max_column),
         rows=round_up(max(row for row, _ in sizes)),
-        box=row_box(direct_basis(crystal.cell), pattern.g_max) if pattern.normalize == "sphere" else (0, 0),
+        box=tuple(row_box(direct_basis(crystal.cell), pattern.g_max).tolist())
+        if pattern.normalize == "sphere"
+        else (0, 0),
     )
     return bucket, [number for number, (_, spots) in enumerate(sizes) if not spots]
 

@@ -31,7 +31,7 @@ MOST_BUCKETS_PER_BATCH = 16  # the smallest bucket is a sixteenth of a batch, so
 SAMPLE = 8192  # pairs that a cut is chosen from
 SPOT_COST, NODE_COST = 3.0, 1.0  # of an atom and reflection, and of a pixel and lattice node: a ratio for two CPU cores
 MARGIN = 1e-4  # relative widening of all bounds, far above float32 rounding
-ATOMS, SPOTS, COLUMNS, ROWS, NODES = range(5)
+ATOMS, SPOTS, COLUMNS, ROWS, NODES, BOX, _ = range(7)  # what is known of the size of a pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Bucket:
     rows: int
     """Largest j."""
     box: tuple[int, int]
-    """Largest |k| and l within the limiting sphere."""
+    """Bounds of indices within the limiting sphere, see `row_box`."""
 
 
 @jax.tree_util.register_dataclass
@@ -107,14 +107,14 @@ def measure_pairs(
 
 
 def cut_into_buckets(
-    size: Int[np.ndarray, "pairs 5"], num_pixels: int, batch_size: int, box: tuple[int, int]
+    size: Int[np.ndarray, "pairs 7"], num_pixels: int, batch_size: int
 ) -> tuple[Int[np.ndarray, "pairs"], tuple[Bucket, ...]]:
-    """Return the order of the pairs and the buckets that follow each other in it; `box` holds for all of them."""
+    """Return the order of the pairs and the buckets that follow each other in it."""
     num_pairs, order = len(size), np.arange(len(size))
     smallest = max(1, batch_size // MOST_BUCKETS_PER_BATCH)
     shares = [(0, batch_size)]  # stretches of the batch's slots
 
-    def stretch(share: tuple[int, int]) -> Int[np.ndarray, "inside 5"]:
+    def stretch(share: tuple[int, int]) -> Int[np.ndarray, "inside 7"]:
         return size[order[share[0] * num_pairs // batch_size : -(-share[1] * num_pairs // batch_size)]]
 
     def cost(share: tuple[int, int]) -> float:
@@ -131,21 +131,21 @@ def cut_into_buckets(
         order[inner] = order[inner][_cheapest_order(size[order[inner]], stop - start, num_pixels)]
         at = shares.index((start, stop))
         shares[at : at + 1] = [(start, (start + stop) // 2), ((start + stop) // 2, stop)]
-    return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0), box) for start, stop in shares)
+    return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0)) for start, stop in shares)
 
 
-def _sample(size: Int[np.ndarray, "pairs 5"]) -> Int[np.ndarray, "sample 5"]:
+def _sample(size: Int[np.ndarray, "pairs 7"]) -> Int[np.ndarray, "sample 7"]:
     return size[:: max(1, len(size) // SAMPLE)]
 
 
-def _expected_cost(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: int) -> float:
+def _expected_cost(size: Int[np.ndarray, "pairs 7"], slots: int, num_pixels: int) -> float:
     """Return the cost of `slots` random pairs that all run as far as the largest of them."""
     last = len(size) * slots // (slots + 1)
-    atoms, spots, _, _, nodes = np.partition(size, last, axis=0)[last]
+    atoms, spots, _, _, nodes = np.partition(size[:, :BOX], last, axis=0)[last]
     return slots * (SPOT_COST * atoms * spots + NODE_COST * num_pixels * nodes)
 
 
-def _cheapest_order(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: int) -> Int[np.ndarray, "pairs"]:
+def _cheapest_order(size: Int[np.ndarray, "pairs 7"], slots: int, num_pixels: int) -> Int[np.ndarray, "pairs"]:
     """Return the order of pairs, by one of their properties, of which the two halves cost least."""
     keys = (
         lambda size: size[:, ATOMS],
@@ -163,14 +163,14 @@ def _cheapest_order(size: Int[np.ndarray, "pairs 5"], slots: int, num_pixels: in
     return np.argsort(best(size), kind="stable")
 
 
-def _bucket(slots: int, largest: Int[np.ndarray, "5"], box: tuple[int, int]) -> Bucket:
+def _bucket(slots: int, largest: Int[np.ndarray, "7"]) -> Bucket:
     return Bucket(
         slots=slots,
         atoms=_whole_blocks(largest[ATOMS], ATOM_BLOCK),
         spots=_whole_blocks(largest[SPOTS], SPOT_BLOCK),
         columns=int(largest[COLUMNS]),
         rows=int(largest[ROWS]),
-        box=box,
+        box=(int(largest[BOX]), int(largest[BOX + 1])),
     )
 
 
@@ -191,10 +191,11 @@ def make_plan(
     bounds = measure_pairs(
         store.direct[crystals], store.reciprocal[crystals], jnp.array(uvw), jnp.array(basis), pattern, augment
     )
-    num_atoms = np.broadcast_to(np.asarray(store.num_atoms)[crystals, None, None], (*bounds.shape[:2], 1))
-    size = np.concatenate([num_atoms, bounds], axis=-1).reshape(-1, 5)
-    box = row_box(np.asarray(store.direct[crystals]), pattern.g_max * (1 + augment.strain))
-    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size, box)
+    box = row_box(np.asarray(store.direct[crystals]), pattern.g_max * (1 + augment.strain) * (1 + MARGIN))
+    of_crystal = np.concatenate([np.asarray(store.num_atoms)[crystals, None], box], axis=1)[:, None]
+    atoms_and_box = np.broadcast_to(of_crystal, (*bounds.shape[:2], 3))
+    size = np.concatenate([atoms_and_box[..., :1], bounds, atoms_and_box[..., 1:]], axis=-1).reshape(-1, 7)
+    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size)
     crystal, axis = np.divmod(order, len(uvw))
     edge = np.arange(batch_size + 1) * len(order)
     start, stop = edge[:-1] // batch_size, -(-edge[1:] // batch_size)

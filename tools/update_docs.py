@@ -95,7 +95,7 @@ def speed() -> str:
         "Dans_Diffraction": "Dans_Diffraction",
     }
     ways = result["ways"]
-    ratios = ", ".join(f"{ways[key]['ours_times_as_fast']:.3g} × {name}" for key, name in names.items())
+    ratios = ", ".join(f"{_three(ways[key]['ours_times_as_fast'])} × {name}" for key, name in names.items())
     return f"Drawing alone, {_where(_result('render'))}: {sizes}. In one run at 224 × 224: {ratios}.\n"
 
 
@@ -118,8 +118,8 @@ def render_growth() -> str:
         lines.append(f"* {title}: " + ", ".join(f"{name}: {value:,.4g}" for name, value in result[key].items()) + ".")
     memory = result["memory"]
     lines.append(
-        f"* A batch of 1,024 pictures of 321 × 322 takes {memory['batch_of_1024_at_321_gib']:.2f} GiB in all, store and "
-        f"result included. A cell of 5,000 atoms and 100 Å is drawn in "
+        f"* A batch of 1,024 pictures of 321 × 322 takes {memory['batch_of_1024_at_321_gib']:.2f} GiB in all, store "
+        f"and result included. A cell of 5,000 atoms and 100 Å is drawn in "
         f"{memory['cell_of_5000_atoms_and_100_angstrom_s']:.0f} s."
     )
     return "\n".join(lines) + "\n"
@@ -132,7 +132,7 @@ def peers() -> str:
     for name, figures in result["ways"].items():
         if "patterns_per_second" in figures:
             rate, ratio = figures["patterns_per_second"], figures["ours_times_as_fast"]
-            rows.append(f"| {name} | {rate:,.{0 if rate > 10 else 1}f} | {ratio:.3g} |")
+            rows.append(f"| {name} | {_three(rate)} | {_three(ratio)} |")
     return "\n".join([*rows, "", f"{_where(result)}."]) + "\n"
 
 
@@ -147,6 +147,11 @@ def convolutions() -> str:
 
 def _result(name: str) -> dict:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _three(value: float) -> str:
+    """Return a number with three significant digits or, above a hundred, as a whole one."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _where(result: dict) -> str:

@@ -68,14 +68,6 @@ def kernel_phases() -> str:
     return f"On a CPU {fixed} ns an atom and reflection, against {floating} ns in floating point.\n"
 
 
-def kernel_batches() -> str:
-    """Return rates by number of buckets."""
-    result = _result("kernels")
-    rows = ["| 128 × 128, everything on | patterns/s |", "|---|---:|"]
-    rows += [f"| {name} | {rate:,.0f} |" for name, rate in result["batches_patterns_per_second"].items()]
-    return "\n".join([*rows, "", f"Measured on {_where(result)}."]) + "\n"
-
-
 def render_sizes() -> str:
     """Return rates by picture size and what the pictures need."""
     result = _result("render")
@@ -171,7 +163,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
         demo,
         open_hundred,
         kernel_phases,
-        kernel_batches,
         render_sizes,
         speed,
         render_kinds,

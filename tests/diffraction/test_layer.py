@@ -132,8 +132,7 @@ def test_electrons_have_their_own_wavelength_and_form_factors(mixed):
 SPHERES = {
     "plain": {},
     "Lorentz–polarisation": {"lorentz_polarization": "single_crystal"},
-    "anomalous": {"anomalous": True},
-    "at rest no longer": {"debye_waller": True},
+    "anomalous, at rest no longer": {"anomalous": True, "debye_waller": True},
 }
 
 

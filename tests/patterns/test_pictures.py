@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from xrdjax.config import PAPER_PATTERN, PatternConfig
+from xrdjax.config import PatternConfig
 from xrdjax.diffraction.spots import zone_spots
 from xrdjax.errors import XrdjaxError
 from xrdjax.patterns.pictures import (
@@ -37,15 +37,13 @@ def test_views_of_one_call_are_the_pictures_of_each():
 
 
 VARIANTS = {
-    "upper layer": {"layer": 2},
     "camera": {"precession_deg": 20.0, "layer": 1},
-    "anomalous": {"anomalous": True},
-    "logarithm": {"radius_law": "log"},
+    "anomalous, logarithm": {"anomalous": True, "radius_law": "log"},
     "outlined": {"edge_pixels": 0.7, "direct_beam": 0.05},
     "Gaussian": {"spot_shape": "gaussian", "gaussian_sigma": 0.05},
     "odd and wide": {"height": 37, "width": 61},
     "by the sphere": {"normalize": "sphere", "radius_law": "linear", "disc_radius": 0.3},
-    "electrons": {"radiation": "electron", "wavelength": 0.0251, "d_min": 0.8},
+    "electrons": {"radiation": "electron", "wavelength": 0.0251, "d_min": 0.8, "layer": 2},
     "paper's frame": {"frame": "paper"},
 }
 
@@ -121,12 +119,15 @@ def crystal():
 
 SMOOTH = PatternConfig(height=32, width=32, spot_shape="gaussian", gaussian_sigma=0.08, debye_waller=True)
 DISCS = PatternConfig(height=32, width=32, radius_law="sqrt", softness=3.0, disc_radius=0.15, debye_waller=True)
-POLARISED = replace(SMOOTH, lorentz_polarization="single_crystal", normalize="sphere")
+POLARISED = replace(SMOOTH, lorentz_polarization="single_crystal")
 MODES = {
-    "Gaussians": (zone_picture, (1, 0, 1), SMOOTH),
+    "Gaussians, Lorentz–polarisation": (zone_picture, (1, 0, 1), POLARISED),
     "discs": (zone_picture, (1, 1, 0), DISCS),
-    "Lorentz–polarisation, by the sphere": (zone_picture, (0, 1, 1), POLARISED),
-    "upper layer": (zone_picture, (0, 0, 1), replace(SMOOTH, layer=1, anomalous=True)),
+    "upper layer, by the sphere": (
+        zone_picture,
+        (0, 0, 1),
+        replace(SMOOTH, layer=1, anomalous=True, normalize="sphere"),
+    ),
     "still": (still_picture, (0.2, 0.1, 1.0), replace(SMOOTH, extent=2.0)),
 }
 
@@ -200,7 +201,7 @@ def test_gradients_in_what_cannot_be_seen_are_zero_not_nan():
 
 def test_a_traced_picture_is_the_rendered_one():
     crystal = reference.crystal("quartz_P3121")
-    for pattern in (SMALL, PAPER_PATTERN):
+    for pattern in (SMALL, replace(SMALL, frame="paper")):
         draw = jax.jit(zone_picture(crystal, (1, 1, 1), pattern))
         expected = render_zone(crystal, (1, 1, 1), pattern, angle_deg=10.0)
         # Floating-point phases of h·x ≤ 30 cycles: 1e-5 rad.

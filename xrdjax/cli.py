@@ -167,20 +167,10 @@ def render(
     from xrdjax.crystals.cif import read_cif
 
     _check_pictures(out, spots_csv)
-    if not 1 <= size <= MAX_SIZE:
-        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
     if not math.isfinite(angle):
         raise XrdjaxError(f"--angle {angle}: expected a finite number")
-    pattern = replace(
-        PatternConfig(**asdict(physics)),
-        height=size,
-        width=size,
-        extent=extent,
-        spot_shape=spot_shape,
-        radius_law=radius_law,
-        direct_beam=direct_beam,
-    )
-    pattern = check_pattern(pattern)
+    drawing = PatternConfig(extent=extent, spot_shape=spot_shape, radius_law=radius_law, direct_beam=direct_beam)
+    pattern = _square_pattern(size, drawing, physics)
     crystal = read_cif(cif)
     spots = _draw(crystal, zone, pattern, angle_deg=angle, bright=bright, out=out)
     print(_describe(crystal))
@@ -299,6 +289,13 @@ def _check_pictures(out: Path, spots_csv: Path | None) -> None:
     check_output(spots_csv, overwrite=True)
     if spots_csv.resolve() == out.resolve():
         raise XrdjaxError(f"--spots-csv {spots_csv}: is the picture's file, --out; name another")
+
+
+def _square_pattern(size: int, drawing: PatternConfig, physics: DiffractionConfig) -> PatternConfig:
+    """Return one checked pattern of both. Raises XrdjaxError for what cannot be drawn."""
+    if not 1 <= size <= MAX_SIZE:
+        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
+    return check_pattern(replace(drawing, height=size, width=size, **asdict(physics)))
 
 
 def _draw(

@@ -10,7 +10,7 @@ import json
 import math
 import runpy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -23,6 +23,8 @@ from xrdjax.errors import ConfigError
 C = TypeVar("C")
 D = TypeVar("D", bound="DiffractionConfig")
 Axis = tuple[int, int, int]
+Radiation = Literal["xray", "electron"]
+LorentzPolarization = Literal["none", "powder", "single_crystal"]
 Positive = Annotated[float, Gt(0), AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), AllowInfNan(False)]
 Count = Annotated[int, Gt(0)]
@@ -67,7 +69,7 @@ class DiffractionConfig:
 
     wavelength: Positive = CU_K_ALPHA1
     """In Å. Reflections with |G| < 2/wavelength are drawn."""
-    radiation: Literal["xray", "electron"] = "xray"
+    radiation: Radiation = "xray"
     """Which form factors. Electrons need a `d_min`, and a wavelength of theirs: 0.02508 Å at 200 kV."""
     d_min: Positive | None = None
     """Leave out reflections with a smaller spacing in Å; None keeps all of the limiting sphere."""
@@ -75,7 +77,7 @@ class DiffractionConfig:
     """n of the drawn layer hu + kv + lw = n."""
     precession_deg: Annotated[float, Gt(0), Lt(90)] | None = None
     """Precession angle µ of a camera: draw what it records of the layer, a blind centre left out. None draws all."""
-    lorentz_polarization: Literal["none", "powder", "single_crystal"] = "none"
+    lorentz_polarization: LorentzPolarization = "none"
     """Intensities as |F|², or times (1 + cos² 2θ) / (sin² θ cos θ) or (1 + cos² 2θ) / (2 sin 2θ)."""
     occupancy: bool = True
     """Weigh atoms by their occupancies; otherwise every site is full."""
@@ -94,6 +96,14 @@ class DiffractionConfig:
     def g_max(self) -> float:
         """Radius in 1/Å of the sphere that holds all reflections."""
         return 2 / self.wavelength if self.d_min is None else 1 / self.d_min
+
+    def widened(self: D, factor: float) -> D:
+        """Return the options with all of reciprocal space in view larger by a factor, as a crystal so stretched needs.
+
+        A stretched crystal is the crystal as it is, seen with a shorter wavelength.
+        """
+        d_min = None if self.d_min is None else self.d_min / factor
+        return replace(self, wavelength=self.wavelength / factor, d_min=d_min)
 
     @property
     def has_friedel_pairs(self) -> bool:

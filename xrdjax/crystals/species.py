@@ -5,6 +5,10 @@ californium, deuterium, then the ions. A species' number everywhere in the packa
 """
 
 import re
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Int
 
 _TABLE = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
@@ -63,3 +67,8 @@ def _charge(text: str) -> str:
     if match is None:
         return ""
     return (match["before"] or match["after"] or "1") + match["sign"]
+
+
+def species_numbers(names: Iterable[str]) -> Int[np.ndarray, "n"]:
+    """Return the number, int32, of each name. Raises ValueError for one that is not in `SPECIES`."""
+    return np.array([SPECIES.index(name) for name in names], np.int32)

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.species import SPECIES
+from xrdjax.crystals.species import species_numbers
 from xrdjax.crystals.splits import PARTS, random_split, structure_type, type_split
 from xrdjax.crystals.symmetry import Operations, into_cell
 from xrdjax.errors import StoreError
@@ -181,7 +181,7 @@ class CrystalStore:
         operation = arrays["orbit_operation"][arrays["orbit_offset"][orbit[site]] + image]
         crystal_offset = arrays["crystal_offset"].astype(np.int64)
         first_site = np.repeat(crystal_offset[:-1], np.diff(crystal_offset))
-        package_species = np.array([SPECIES.index(name) for name in self.species], np.int16)
+        package_species = species_numbers(self.species).astype(np.int16)
         return Atoms(
             fract=self._images(site, operation),
             species=package_species[arrays["site_species"]][site],

@@ -5,11 +5,10 @@ happens here.
 """
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from xrdjax.config import DiffractionConfig
-from xrdjax.crystals.species import SPECIES, element_of
+from xrdjax.crystals.species import SPECIES, element_of, species_numbers
 from xrdjax.diffraction.paper import is_in_paper, paper_plane
 from xrdjax.diffraction.scattering import anomalous_table, form_factor_table, lorentz_polarization
 from xrdjax.diffraction.sphere import strongest_reflection
@@ -17,7 +16,7 @@ from xrdjax.diffraction.structure_factor import Scatterers, block_intensities, i
 from xrdjax.diffraction.zone import Rows, ZonePlane, combine, disc_rows, list_spots, zone_plane
 from xrdjax.errors import ConfigError
 
-NEUTRAL = np.array([SPECIES.index(element_of(name)) for name in SPECIES])
+NEUTRAL = species_numbers(map(element_of, SPECIES))
 
 
 def make_scatterers(
@@ -99,7 +98,7 @@ def layer_intensities(
     if config.precession_deg is not None and plane.height is not None:
         exists &= 4 * s2 >= _precession_annulus(plane, config)[0] ** 2 + plane.height**2
     if config.frame == "paper":
-        exists &= is_in_paper((index[:, :, None] * plane.hkl).sum(1), reciprocal, config.g_max)
+        exists &= is_in_paper(combine(index, plane.hkl), reciprocal, config.g_max)
     intensity = intensities(atoms, plane.hkl, index, s2, num_atoms, num_spots)
     if config.lorentz_polarization != "none":
         intensity = intensity * lorentz_polarization(s2, config.wavelength, config.lorentz_polarization)

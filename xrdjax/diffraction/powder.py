@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, check_diffraction
+from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, LorentzPolarization, Radiation, check_diffraction
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
-from xrdjax.diffraction.scattering import LorentzPolarization, Radiation, form_factor, lorentz_polarization
+from xrdjax.diffraction.scattering import form_factor, lorentz_polarization
 from xrdjax.diffraction.sphere import sphere_indices
-from xrdjax.diffraction.spots import MOST_SPOTS, Precision, round_up, scatterers
+from xrdjax.diffraction.spots import Precision, round_up, scatterers
 from xrdjax.diffraction.structure_factor import Scatterers, block_intensities
 from xrdjax.errors import XrdjaxError
 
@@ -184,7 +184,7 @@ def sphere_reflections(
     if precision not in ("float64", "float32"):
         raise XrdjaxError(f"precision = {precision!r}: expected 'float64' or 'float32'")
     g_low, g_high = (2 / config.wavelength * math.sin(math.radians(limit / 2)) for limit in (low, high))
-    hkl = _list_sphere(crystal, min(g_high, config.g_max))
+    hkl = sphere_indices(direct_basis(crystal.cell), min(g_high, config.g_max))
     if not config.anomalous:
         h, k, l = hkl.T  # noqa: E741 (the field's letter)
         hkl = hkl[(h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (l > 0))))]
@@ -195,17 +195,6 @@ def sphere_reflections(
     intensity *= mates * _list_factors(g**2 / 4, config)
     there = intensity > 0
     return Reflections(hkl=hkl[there], g=g[there], intensity=intensity[there], mates=mates)
-
-
-def _list_sphere(crystal: Crystal, g_max: float) -> Int[np.ndarray, "n 3"]:
-    """Return all hkl of the sphere. Raises XrdjaxError for millions."""
-    direct = direct_basis(crystal.cell)
-    if 4 / 3 * math.pi * g_max**3 * abs(np.linalg.det(direct)) >= MOST_SPOTS:
-        raise XrdjaxError(
-            f"{crystal.name}: over {MOST_SPOTS:,} reflections within |G| < {g_max:g} 1/Å; give a larger d_min or a "
-            "smaller range of two_theta"
-        )
-    return sphere_indices(direct, g_max)
 
 
 def _list_intensities(

@@ -7,17 +7,14 @@ f(s²) in Å for electrons at rest, five Gaussians of table 4.3.2.2. All tables 
 
 import math
 from functools import cache
-from typing import Literal
 
 import gemmi
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from xrdjax.config import LorentzPolarization, Radiation
 from xrdjax.crystals.species import SPECIES, element_of
-
-LorentzPolarization = Literal["none", "powder", "single_crystal"]
-Radiation = Literal["xray", "electron"]
 
 _PLANCK, _ELECTRON_MASS, _CHARGE, _LIGHT = 6.62607015e-34, 9.1093837015e-31, 1.602176634e-19, 299792458.0  # CODATA 2018
 

@@ -1,7 +1,7 @@
 """All reflections within a sphere |G| < g_max, and the strongest of them.
 
-Of Friedel mates the list holds one: l > 0, or l = 0 and k > 0, or k = l = 0 and h > 0. Rows of constant k and l
-follow each other; since |h| = |G·a| < g_max |a|, and so for k and l, a box of rows bounds the sphere for any cell.
+Rows of reflections follow each other, along one axis; since |h| = |G·a| < g_max |a|, and so for k and l, a box of rows
+bounds the sphere for any cell.
 
 The strongest reflection is searched from inside out. No |F| can exceed Σ occ |f|, which falls with |G|, so the search
 ends, exactly, where that bound falls below what was already found: for a typical cell after a small part of the
@@ -19,7 +19,9 @@ from jaxtyping import Array, Bool, Float, Int
 from xrdjax.diffraction.scattering import form_factor
 from xrdjax.diffraction.structure_factor import SPOT_BLOCK, Scatterers, block_intensities, num_blocks
 from xrdjax.diffraction.zone import combine
+from xrdjax.errors import XrdjaxError
 
+MOST_SPOTS = 1 << 24  # in one list
 BOUND_STEPS = 64  # of |G|, at which the bound on |F| is worked out
 FIRST_SHELL = 256  # reflections in the first sphere that is searched; each further one has twice the volume
 Keep = Callable[[Int[Array, "spots 3"]], Bool[Array, "spots"]]
@@ -27,7 +29,12 @@ Factor = Callable[[Float[Array, "spots"]], Float[Array, "spots"]]
 
 
 def sphere_indices(direct: Float[np.ndarray, "3 3"], g_max: float) -> Int[np.ndarray, "spots 3"]:
-    """Return all hkl ≠ 000 with |G| < g_max in 1/Å, both Friedel mates, sorted by h, k, l. On the host, in float64."""
+    """Return all hkl ≠ 000 with |G| < g_max in 1/Å, both Friedel mates, sorted by h, k, l. On the host, in float64.
+
+    Raises XrdjaxError for over `MOST_SPOTS`.
+    """
+    if 4 / 3 * math.pi * g_max**3 * abs(np.linalg.det(direct)) >= MOST_SPOTS:
+        raise XrdjaxError(f"over {MOST_SPOTS:,} reflections within |G| < {g_max:g} 1/Å; give a larger d_min")
     reciprocal = np.linalg.inv(direct).T
     reach = np.floor(g_max * np.linalg.norm(direct, axis=1)).astype(int)
     k, l = (np.arange(-size, size + 1) for size in reach[1:])  # noqa: E741 (the field's letter)

@@ -17,20 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, check_diffraction
+from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, LorentzPolarization, Radiation, check_diffraction
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.species import SPECIES
+from xrdjax.crystals.species import species_numbers
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis, star_tensor
 from xrdjax.diffraction.layer import layer_intensities, layer_plane, layer_rows, make_scatterers, sphere_maximum
 from xrdjax.diffraction.paper import PAPER_DECIMALS
-from xrdjax.diffraction.scattering import LorentzPolarization, Radiation
-from xrdjax.diffraction.sphere import row_box
+from xrdjax.diffraction.sphere import MOST_SPOTS, row_box
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, plane_heights, zone_basis
 from xrdjax.errors import XrdjaxError
 
 Precision = Literal["float64", "float32"]
-MOST_SPOTS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,7 +147,7 @@ def _layer_list(
 ]:
     rows = layer_rows(plane, max_row, config)
     index, exists, intensity = layer_intensities(atoms, plane, reciprocal, rows, size, num_atoms, num_spots, config)
-    hkl = (index[:, :, None] * plane.hkl).sum(1)
+    hkl = combine(index, plane.hkl)
     return hkl, combine(index, plane.drawn_xy), intensity, plane.s2(index), exists
 
 
@@ -159,7 +157,6 @@ _sphere_maximum = partial(jax.jit, static_argnames=("box", "config"))(sphere_max
 def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig) -> Scatterers:
     """Return the crystal's atoms for the device, padded to few sizes; float32 goes with fixed-point coordinates."""
     padding = round_up(crystal.num_atoms) - crystal.num_atoms
-    species = np.array([SPECIES.index(name) for name in crystal.species], np.int32)
 
     def pad(values: np.ndarray) -> Array:
         return jnp.asarray(np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)))
@@ -169,7 +166,7 @@ def scatterers(crystal: Crystal, precision: Precision, config: DiffractionConfig
     fract = np.round(crystal.fract, PAPER_DECIMALS) if config.frame == "paper" else crystal.fract
     return make_scatterers(
         fract=pad(fract if precision == "float64" else fixed_point(fract)),
-        species=pad(species),
+        species=pad(species_numbers(crystal.species)),
         occupancy=pad(crystal.occupancy.astype(real)),
         u_iso=pad(crystal.u_iso.astype(real)),
         config=config,

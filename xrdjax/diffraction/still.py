@@ -10,19 +10,20 @@ in 1/Å: G·e1 and G·e2 for small angles, stretched by the flat detector at lar
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, check_diffraction
+from xrdjax.config import CU_K_ALPHA1, DiffractionConfig, LorentzPolarization, Radiation, check_diffraction
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
-from xrdjax.diffraction.scattering import LorentzPolarization, Radiation, lorentz_polarization
+from xrdjax.diffraction.scattering import lorentz_polarization
 from xrdjax.diffraction.sphere import sphere_indices
-from xrdjax.diffraction.spots import MOST_SPOTS, Precision, Spots, round_up, scatterers
+from xrdjax.diffraction.spots import Precision, Spots, round_up, scatterers
 from xrdjax.diffraction.structure_factor import Scatterers, intensities
 from xrdjax.diffraction.zone import combine, zone_frame
 from xrdjax.errors import XrdjaxError
@@ -72,29 +73,43 @@ def still_spots(
     want a relrod of some 0.01. With a detector `distance` in mm, `xy` is in mm. Other options as in `zone_spots`. Warns
     if nothing is excited. Raises XrdjaxError for no direction and an option out of range.
     """
-    config = check_diffraction(DiffractionConfig(
+    config = DiffractionConfig(
         wavelength=wavelength, radiation=radiation, d_min=d_min, lorentz_polarization=lorentz_polarization,
         occupancy=occupancy, debye_waller=debye_waller, anomalous=anomalous, ions=ions,
-    ))  # fmt: skip
-    _check_widths(direction, relrod, mosaicity_deg, distance)
+    )  # fmt: skip
+    if distance is not None and not 0 < distance < math.inf:
+        raise XrdjaxError(f"distance {distance} mm: expected a positive length")
+    spots = list_still(crystal, direction, config, relrod, mosaicity_deg, precision)
+    return spots if distance is None else replace(spots, xy=spots.xy * (wavelength * distance))
+
+
+def list_still(
+    crystal: Crystal,
+    direction: tuple[float, float, float],
+    config: DiffractionConfig,
+    relrod: float,
+    mosaicity_deg: float,
+    precision: Precision = "float64",
+) -> StillSpots:
+    """Return `still_spots` with its options in one object, of which layer, camera, frame and scale have no meaning."""
+    config = check_diffraction(config)
+    _check_widths(direction, relrod, mosaicity_deg)
     hkl = excited_indices(crystal, direction, config, relrod, mosaicity_deg)
     if not len(hkl):
-        warnings.warn(f"direction {direction}: no reflection is excited; widen relrod or mosaicity_deg", stacklevel=2)
+        warnings.warn(f"direction {direction}: no reflection is excited; widen relrod or mosaicity_deg", stacklevel=3)
     with jax.enable_x64(precision == "float64"):
         columns = _still_columns(crystal, direction, hkl, config, relrod, mosaicity_deg, precision)
     xy, error, intensity, theta = (np.asarray(column)[: len(hkl)] for column in columns)
     return StillSpots(
         hkl=hkl,
-        xy=xy if distance is None else xy * (wavelength * distance),
+        xy=xy,
         intensity=intensity,
         two_theta_deg=np.degrees(2 * theta),
         excitation_error=error,
     )
 
 
-def _check_widths(
-    direction: tuple[float, float, float], relrod: float, mosaicity_deg: float, distance: float | None
-) -> None:
+def _check_widths(direction: tuple[float, float, float], relrod: float, mosaicity_deg: float) -> None:
     if len(direction) != 3 or not np.all(np.isfinite(direction)) or not np.any(direction):
         raise XrdjaxError(f"direction {direction}: expected three numbers, not all zero, such as (0.1, 0, 1)")
     for name, value in (("relrod", relrod), ("mosaicity_deg", mosaicity_deg)):
@@ -102,8 +117,6 @@ def _check_widths(
             raise XrdjaxError(f"{name} {value}: expected 0 or more (1/Å, degrees)")
     if relrod == mosaicity_deg == 0:
         raise XrdjaxError("relrod 0 and mosaicity_deg 0: a perfect infinite crystal reflects nothing; give one a width")
-    if distance is not None and not 0 < distance < math.inf:
-        raise XrdjaxError(f"distance {distance} mm: expected a positive length")
 
 
 def excited_indices(
@@ -115,8 +128,6 @@ def excited_indices(
 ) -> Int[np.ndarray, "spots 3"]:
     """Return hkl of all reflections within `REACH` widths of the Ewald sphere that reach a flat detector, sorted."""
     direct = direct_basis(crystal.cell)
-    if (number := 4 / 3 * math.pi * config.g_max**3 * abs(np.linalg.det(direct))) > MOST_SPOTS:
-        raise XrdjaxError(f"{number:.0e} reflections within |G| < {config.g_max:g} 1/Å; give a larger d_min")
     hkl = sphere_indices(direct, config.g_max)
     g = hkl @ np.linalg.inv(direct).T
     normal = np.asarray(direction, float) @ direct
@@ -177,6 +188,9 @@ def still_intensities(
     return excited, jnp.where(s2 > 0, intensity, 0)
 
 
+_still_intensities = partial(jax.jit, static_argnames=("num_atoms", "config"))(still_intensities)
+
+
 def _still_columns(
     crystal: Crystal,
     direction: tuple[float, float, float],
@@ -191,7 +205,7 @@ def _still_columns(
     frame = zone_frame(jnp.asarray(direct_basis(crystal.cell), precision), jnp.asarray(direction, precision))
     padded = jnp.asarray(np.pad(hkl, ((0, round_up(len(hkl)) - len(hkl)), (0, 0))), jnp.int32)
     atoms = scatterers(crystal, precision, config)
-    run = jax.jit(still_intensities, static_argnames=("num_atoms", "config"))
-    excited, intensity = run(atoms, reciprocal, frame, padded, len(atoms.occupancy), config, relrod, mosaicity_deg)
+    arguments = (atoms, reciprocal, frame, padded, len(atoms.occupancy), config, relrod, mosaicity_deg)
+    excited, intensity = _still_intensities(*arguments)
     sine = jnp.sqrt((combine(padded, reciprocal) ** 2).sum(-1)) * (config.wavelength / 2)
     return excited.xy, excited.error, intensity, jnp.arcsin(jnp.minimum(sine, 1))

@@ -119,12 +119,12 @@ def _nearest_centre(
     along_1 = (g[2, 0] * g[1, 1] - g[2, 1] * g[1, 0]) / area
     along_2 = (g[0, 0] * g[2, 1] - g[0, 1] * g[2, 0]) / area
     whole = jnp.round(jax.lax.stop_gradient(jnp.stack([along_1, along_2]))).astype(hkl.dtype)
-    return origin - (whole[:, None] * hkl).sum(0)
+    return origin - combine(whole, hkl)
 
 
-def combine(coefficients: Real[jax.Array, "*n k"], vectors: Float[jax.Array, "k d"]) -> Float[jax.Array, "*n d"]:
-    """Return Σ_k coefficients_k vectors_k in the vectors' own precision, never in TF32."""
-    return (coefficients.astype(vectors.dtype)[..., None] * vectors).sum(-2)
+def combine(coefficients: Real[jax.Array, "*n k"], vectors: Real[jax.Array, "k d"]) -> Real[jax.Array, "*n d"]:
+    """Return Σ_k coefficients_k vectors_k in the vectors' own type, never in TF32."""
+    return (coefficients.astype(vectors.dtype)[..., None] * vectors).sum(-2, dtype=vectors.dtype)
 
 
 def zone_frame(direct: Float[jax.Array, "3 3"], uvw: Real[jax.Array, "3"]) -> Float[jax.Array, "3 3"]:

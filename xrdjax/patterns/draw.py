@@ -64,10 +64,12 @@ def draw_plane(
 
 def turn(plane: ZonePlane, angle: Float[Array, ""]) -> ZonePlane:
     """Turn a plane counter-clockwise by an angle in radians."""
+    drawn = None if plane.drawn is None else turn_positions(plane.drawn, angle)
+    return replace(plane, xy=turn_positions(plane.xy, angle), drawn=drawn)
+
+
+def turn_positions(rows: Float[Array, "rows dimensions"], angle: Float[Array, ""]) -> Float[Array, "rows dimensions"]:
+    """Turn x and y, the first two columns, counter-clockwise by an angle in radians."""
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
-
-    def turned(rows: Float[Array, "rows dimensions"]) -> Float[Array, "rows dimensions"]:
-        x, y = rows[:, 0], rows[:, 1]
-        return rows.at[:, :2].set(jnp.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1))
-
-    return replace(plane, xy=turned(plane.xy), drawn=None if plane.drawn is None else turned(plane.drawn))
+    x, y = rows[:, 0], rows[:, 1]
+    return rows.at[:, :2].set(jnp.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1))

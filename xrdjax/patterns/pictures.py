@@ -13,16 +13,16 @@ from jaxtyping import Array, ArrayLike, Float, Int, ScalarLike
 
 from xrdjax.config import PatternConfig, check_pattern
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.species import SPECIES
+from xrdjax.crystals.species import species_numbers
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis, star_tensor
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.spots import crystal_plane, layer_size, nothing_left, round_up, scatterers
-from xrdjax.diffraction.still import REACH, excited_indices, still_intensities, still_spots
+from xrdjax.diffraction.still import REACH, excited_indices, list_still, still_intensities
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane, combine, coprime_axis, plane_heights, zone_basis, zone_frame
 from xrdjax.errors import XrdjaxError
-from xrdjax.patterns.draw import LoopLimits, draw_plane, loop_limits, turn
+from xrdjax.patterns.draw import LoopLimits, draw_plane, loop_limits, turn, turn_positions
 from xrdjax.patterns.planning import Bucket
 from xrdjax.patterns.render import half_window, num_nodes, render_list, spot_size
 
@@ -83,22 +83,7 @@ def render_still(
     The scale is that of the detector over wavelength times distance, in 1/Å. Radiation, wavelength and the like are the
     pattern's; its layer, precession, frame and normalisation have no meaning here.
     """
-    pattern = check_pattern(pattern)
-    spots = still_spots(
-        crystal,
-        direction,
-        wavelength=pattern.wavelength,
-        radiation=pattern.radiation,
-        d_min=pattern.d_min,
-        relrod=relrod,
-        mosaicity_deg=mosaicity_deg,
-        lorentz_polarization=pattern.lorentz_polarization,
-        occupancy=pattern.occupancy,
-        debye_waller=pattern.debye_waller,
-        anomalous=pattern.anomalous,
-        ions=pattern.ions,
-        precision="float32",
-    )
+    spots = list_still(crystal, direction, pattern, relrod, mosaicity_deg, "float32")
     return render_spots(spots.xy, spots.intensity, pattern, angle_deg=angle_deg)
 
 
@@ -133,9 +118,7 @@ def _draw_list(
     angle: Float[ArrayLike, ""],
     pattern: PatternConfig,
 ) -> Float[Array, "height width"]:
-    xy, intensity = jnp.asarray(xy), jnp.asarray(intensity)
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    xy = jnp.stack([xy[:, 0] * cosine - xy[:, 1] * sine, xy[:, 0] * sine + xy[:, 1] * cosine], axis=-1)
+    xy, intensity = turn_positions(jnp.asarray(xy), jnp.asarray(angle)), jnp.asarray(intensity)
     return render_list(xy, spot_size(intensity, intensity.max(), pattern), num_spots, half_window(pattern), pattern)
 
 
@@ -208,13 +191,12 @@ def zone_picture(
     crosses the limiting sphere, or another becomes the strongest, the picture has a jump or a kink, which gradients do
     not see. A wavelength is not differentiable through f′ and f″.
     """
-    uvw, basis = coprime_axis(uvw), jnp.array(zone_basis(coprime_axis(uvw)))
-    d_min = None if pattern.d_min is None else pattern.d_min / (1 + margin)
-    widest = replace(check_pattern(pattern), wavelength=pattern.wavelength / (1 + margin), d_min=d_min)
+    uvw = coprime_axis(uvw)
+    basis, widest = jnp.array(zone_basis(uvw)), check_pattern(pattern).widened(1 + margin)
     plane = crystal_plane(crystal, uvw, "float32", widest)
     bucket, _ = _bucket_of(crystal, [plane], round_up(crystal.num_atoms), widest)
     row, column = (int(count) for count in num_nodes(plane.drawn_xy / (1 + margin), pattern))
-    species = jnp.array([SPECIES.index(name) for name in crystal.species], jnp.int32)
+    species = jnp.asarray(species_numbers(crystal.species))
     limits = LoopLimits(atoms=crystal.num_atoms, spots=bucket.spots, nodes=(row, column))
     default = pattern
 
@@ -246,13 +228,12 @@ def still_picture(
     `rotation_deg` is a rotation vector of the crystal in degrees about e1, e2 (tilts) and e3 (in the picture): any
     orientation. Reflections that become excited within `tilt_deg` and a change of the cell by `margin` are listed.
     """
-    d_min = None if pattern.d_min is None else pattern.d_min / (1 + margin)
-    widest = replace(check_pattern(pattern), wavelength=pattern.wavelength / (1 + margin), d_min=d_min)
+    widest = replace(check_pattern(pattern).widened(1 + margin), wavelength=pattern.wavelength)
     reach = mosaicity_deg + (tilt_deg + math.degrees(margin)) / REACH
-    hkl = excited_indices(crystal, direction, replace(widest, wavelength=pattern.wavelength), relrod, reach)
+    hkl = excited_indices(crystal, direction, widest, relrod, reach)
     size, num_atoms, half = round_up(len(hkl)), round_up(crystal.num_atoms), half_window(pattern)
     hkl = jnp.asarray(np.pad(hkl, ((0, size - len(hkl)), (0, 0))), jnp.int32)
-    species = jnp.array([SPECIES.index(name) for name in crystal.species], jnp.int32)
+    species = jnp.asarray(species_numbers(crystal.species))
     default = pattern
 
     def draw(

@@ -11,7 +11,7 @@ pair keeps the same probability.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +81,7 @@ def measure_pairs(
 ) -> Int[np.ndarray, "crystals axes 4"]:
     """Return upper bounds, any strain allowed for, of spots, columns, rows and nodes around a pixel of every pair."""
     largest_edge = (1 + augment.strain) * (1 + MARGIN)
-    # A stretched crystal is the crystal as it is, seen with a shorter wavelength.
-    d_min = None if pattern.d_min is None else pattern.d_min / largest_edge
-    widest = replace(pattern, wavelength=pattern.wavelength / largest_edge, d_min=d_min)
+    widest = pattern.widened(largest_edge)
 
     def over_pairs(function: Callable[..., Array]) -> Int[np.ndarray, "axes crystals *size"]:
         @jax.jit

@@ -26,10 +26,9 @@ from jaxtyping import Float
 from scipy.ndimage import convolve1d, map_coordinates
 from scipy.special import erf, roots_legendre
 
-from xrdjax.config import PatternConfig, check_pattern
+from xrdjax.config import LorentzPolarization, PatternConfig, check_pattern
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.diffraction.powder import MarchDollase, PowderLines, sphere_reflections, texture_cosine, two_theta_of
-from xrdjax.diffraction.scattering import LorentzPolarization
 from xrdjax.errors import XrdjaxError
 from xrdjax.patterns.render import GAUSSIAN_REACH, disc_coverage, pixel_centres
 

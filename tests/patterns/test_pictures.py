@@ -11,6 +11,7 @@ import reference
 
 from xrdjax.config import PatternConfig
 from xrdjax.diffraction.spots import zone_spots
+from xrdjax.diffraction.still import still_spots
 from xrdjax.errors import XrdjaxError
 from xrdjax.patterns.pictures import (
     render_spots,
@@ -18,7 +19,6 @@ from xrdjax.patterns.pictures import (
     render_zone,
     render_zones,
     still_picture,
-    still_spots,
     structure_of,
     zone_picture,
 )

@@ -267,7 +267,9 @@ def compactness(make: "Maker", library: TemplateLibrary) -> np.ndarray:
         trials = np.array([make.roominess(left, FIRST_TRIALS + seed) for seed in range(TRIALS)])
         refused, median = np.isinf(trials).mean(axis=0), np.median(trials, axis=0)
         observed = library.is_observed[left]
-        within = [(refused <= most) & (median <= roomiest) for most, roomiest in zip(MOST_REFUSED, ROOMIEST, strict=True)]
+        within = [
+            (refused <= most) & (median <= roomiest) for most, roomiest in zip(MOST_REFUSED, ROOMIEST, strict=True)
+        ]
         made_up = np.where(within[2], random[left], np.where(within[1], median + 4 * refused, np.inf))
         score[left] = np.where(observed, np.where(within[0], 0, np.inf), made_up)
     return score

@@ -57,7 +57,7 @@ def main() -> None:
         "labels": {"uniform": labels(uniform, NUMBER, 3), "as in training": labels(imitated, NUMBER, 4)},
         "templates": {"uniform": len(uniform.factory.space_group), "as in training": len(imitated.factory.space_group)},
         "cost": cost(store, training),
-        "distributions": {name: {key: percentiles(values) for key, values in some.items()} for name, some in figures.items()},
+        "distributions": {name: {key: percentiles(of) for key, of in some.items()} for name, some in figures.items()},
     })  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def procedural_crystals(
     made = make_on_host(jax.random.split(for_crystal, number), repertoire.factory, template)
     factory = jax.device_get(repertoire.factory)
     return [
-        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: leaf[i], made), factory, template[i])
+        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), made), factory, template[i])
         for i in range(number)
     ]
 

@@ -22,7 +22,7 @@ from record import write_result
 from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, ProceduralConfig, TrainConfig
 from xrdjax.crystals.elements import covalent_radii, neutral_numbers
 from xrdjax.crystals.procedural import CONTACT
-from xrdjax.crystals.repertoire import Repertoire, make_on_host, make_repertoire
+from xrdjax.crystals.repertoire import Repertoire, make_many, make_repertoire
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.lattice import direct_basis
 from xrdjax.patterns.device_store import DeviceStore, make_sample, to_device
@@ -73,9 +73,10 @@ def made_up_cells(repertoire: Repertoire, number: int, seed: int) -> tuple[list[
     for block in np.unique(-(-size // 32)):
         some = np.flatnonzero(-(-size // 32) == block)
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(some)
-        made = make_on_host(keys, repertoire.factory, entries[some])
-        for i, rows, fract, species in zip(some, made.direct, made.fract, made.species, strict=True):
-            cells[i] = np.asarray(rows, float), np.asarray(fract[: size[i]]) / 2.0**32, np.asarray(species[: size[i]])
+        made = make_many(keys, repertoire.factory, entries[some])
+        arrays = np.asarray(made.direct, float), np.asarray(made.fract), np.asarray(made.species)
+        for i, rows, fract, species in zip(some, *arrays, strict=True):
+            cells[i] = rows, fract[: size[i]] / 2.0**32, species[: size[i]]
     return [cell for cell in cells if cell is not None], np.asarray(repertoire.factory.space_group)[entries]
 
 

@@ -1,5 +1,8 @@
 """Made-up crystals: of exactly their group and family, with room for every atom, from training crystals alone."""
 
+from dataclasses import fields
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import xrdjax
 from xrdjax.config import ProceduralConfig
 from xrdjax.crystals.elements import covalent_radii
 from xrdjax.crystals.procedural import CONTACT, MAX_EDGE, MIN_HEIGHT, make_crystal, max_volume
-from xrdjax.crystals.repertoire import apportion, make_on_host, make_repertoire
+from xrdjax.crystals.repertoire import apportion, make_many, make_repertoire
 from xrdjax.crystals.statistics import crystal_statistics
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import crystal_system_index
@@ -46,7 +49,11 @@ def template(repertoire, group):
 
 @pytest.fixture(scope="module")
 def made(repertoire, template):
-    return make_on_host(jax.random.split(jax.random.key(7), len(template)), repertoire.factory, template)
+    return on_host(make_many(jax.random.split(jax.random.key(7), len(template)), repertoire.factory, template))
+
+
+def on_host(made):
+    return SimpleNamespace(**{field.name: np.asarray(getattr(made, field.name)) for field in fields(made)})
 
 
 @pytest.fixture(scope="module")

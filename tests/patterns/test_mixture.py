@@ -9,7 +9,7 @@ import reference
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, ProceduralConfig, TrainConfig
-from xrdjax.crystals.repertoire import make_on_host, make_repertoire
+from xrdjax.crystals.repertoire import make_many, make_repertoire
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.layer import layer_plane
 from xrdjax.diffraction.zone import zone_basis
@@ -112,9 +112,9 @@ def test_every_crystal_is_within_the_bounds_of_its_template(tiny_store):
     random = np.random.default_rng(6)
     entries = random.choice(repertoire.entries, 40)
     bounds = bounds_of_entries(repertoire.factory, entries, pattern, AUGMENT)
-    made = make_on_host(jax.random.split(KEY, len(entries)), repertoire.factory, entries, chunk=40)
+    made = make_many(jax.random.split(KEY, len(entries)), repertoire.factory, entries, chunk=40)
     fullest = 0
-    for rows, of_entry in zip(made.direct.astype(float) * (1 + AUGMENT.strain), bounds, strict=True):
+    for rows, of_entry in zip(np.asarray(made.direct, float) * (1 + AUGMENT.strain), bounds, strict=True):
         for axis, (_, spots, columns, most_rows, *_) in zip(zone_axes(pattern), of_entry, strict=True):
             hkl = reference.zone_indices(rows, axis, pattern.g_max)
             ij = np.rint(hkl @ np.linalg.pinv(reduced(rows, axis, pattern))).astype(int)

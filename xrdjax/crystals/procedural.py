@@ -56,7 +56,6 @@ FIXED = np.array([[0, 0, 0, 0, -0.5 if system in ("trigonal", "hexagonal") else 
 STRIDES = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 CYCLE_24 = 2**32 // 24
 CENTRINGS = "PACIFR"
-AnyArray = Array | np.ndarray  # on the device, or fetched from there
 
 
 @jax.tree_util.register_dataclass
@@ -64,31 +63,31 @@ AnyArray = Array | np.ndarray  # on the device, or fetched from there
 class Factory:
     """What crystals are made from, on the device."""
 
-    space_group: Int[AnyArray, "templates"]
+    space_group: Int[Array, "templates"]
     """1 to 230."""
-    system: Int[AnyArray, "templates"]
+    system: Int[Array, "templates"]
     """Index in `CRYSTAL_SYSTEMS`."""
-    lattice: Int[AnyArray, "templates"]
+    lattice: Int[Array, "templates"]
     """Index of the Bravais lattice, see `lattice_index`."""
-    num_sites: Int[AnyArray, "templates"]
-    num_atoms: Int[AnyArray, "templates"]
-    max_volume: Float[AnyArray, "templates"]
+    num_sites: Int[Array, "templates"]
+    num_atoms: Int[Array, "templates"]
+    max_volume: Float[Array, "templates"]
     """Å³; larger cells are refused."""
-    position: Int[AnyArray, "templates sites"]
-    rank: Int[AnyArray, "templates sites"]
-    start: Int[AnyArray, "templates sites"]
+    position: Int[Array, "templates sites"]
+    rank: Int[Array, "templates sites"]
+    start: Int[Array, "templates sites"]
     """First atom of each site; beyond the last site the number of atoms."""
-    first_image: Int[AnyArray, "positions"]
-    image: Int[AnyArray, "images 12"]
+    first_image: Int[Array, "positions"]
+    image: Int[Array, "images 12"]
     """D, row by row, and s in 2⁻³² of an edge: an atom lies at D p + s."""
-    shape: Float[AnyArray, "shapes 5"]
+    shape: Float[Array, "shapes 5"]
     """Of training crystals, by Bravais lattice."""
-    first_shape: Int[AnyArray, "lattices+1"]
-    fullness: Float[AnyArray, "fullnesses"]
+    first_shape: Int[Array, "lattices+1"]
+    fullness: Float[Array, "fullnesses"]
     """Volumes of training crystals over those of their atoms."""
-    element_volume: Float[AnyArray, "98"]
+    element_volume: Float[Array, "98"]
     """Å³ an atom."""
-    element_weight: Float[AnyArray, "98"] | None = None
+    element_weight: Float[Array, "98"] | None = None
     """Logarithms of how often elements occur; None takes them from the ladder."""
 
 
@@ -97,15 +96,15 @@ class Factory:
 class Made:
     """One crystal, padded with atoms of no occupancy."""
 
-    fract: UInt32[AnyArray, "*batch atoms 3"]
+    fract: UInt32[Array, "*batch atoms 3"]
     """In 2⁻³² of a cell edge."""
-    species: Int[AnyArray, "*batch atoms"]
-    rank: Int[AnyArray, "*batch atoms"]
-    occupancy: Float[AnyArray, "*batch atoms"]
-    direct: Float[AnyArray, "*batch 3 3"]
+    species: Int[Array, "*batch atoms"]
+    rank: Int[Array, "*batch atoms"]
+    occupancy: Float[Array, "*batch atoms"]
+    direct: Float[Array, "*batch 3 3"]
     """a, b, c as rows, Å."""
-    reciprocal: Float[AnyArray, "*batch 3 3"]
-    fits: Bool[AnyArray, "*batch"]
+    reciprocal: Float[Array, "*batch 3 3"]
+    fits: Bool[Array, "*batch"]
     """Whether the cell is within the factory's limits without having been made to."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int64, Integer, Key
+from jaxtyping import Array, Float, Int, Int64, Integer, Key, UInt32
 
 from xrdjax.config import ProceduralConfig
 from xrdjax.crystals.crystal import Crystal
@@ -146,39 +146,45 @@ def procedural_crystals(
     for_template, for_crystal = jax.random.split(key)
     drawn = jax.random.randint(for_template, (number,), 0, len(repertoire.entries))
     template = repertoire.entries[np.asarray(drawn)]
-    made = make_on_host(jax.random.split(for_crystal, number), repertoire.factory, template)
-    factory = jax.device_get(repertoire.factory)
+    made = make_many(jax.random.split(for_crystal, number), repertoire.factory, template)
+    arrays = (np.asarray(leaf) for leaf in (made.direct, made.fract, made.species))
     return [
-        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), made), factory, template[i])
-        for i in range(number)
+        _crystal(f"made up {i}", *some, repertoire.factory, int(template[i]))
+        for i, some in enumerate(zip(*arrays, strict=True))
     ]
 
 
-def make_on_host(key: Key[Array, "n"], factory: Factory, template: Int64[np.ndarray, "n"], chunk: int = 256) -> Made:
-    """Return one crystal a key, made some at a time, as NumPy arrays."""
+def make_many(key: Key[Array, "n"], factory: Factory, template: Int64[np.ndarray, "n"], chunk: int = 256) -> Made:
+    """Return one crystal a key, made some at a time."""
     size = int(-(-np.asarray(factory.num_atoms)[template].max() // ATOM_BLOCK) * ATOM_BLOCK)
     number = len(template)
     padded = np.resize(np.arange(number), -(-number // chunk) * chunk).reshape(-1, chunk)
-    parts = [jax.device_get(_make(key[some], factory, jnp.asarray(template[some]), size)) for some in padded]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:number], *parts)
+    parts = [_make(key[some], factory, jnp.asarray(template[some]), size) for some in padded]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:number], *parts)
 
 
-def _crystal(name: str, made: Made, factory: Factory, template: np.integer) -> Crystal:
+def _crystal(
+    name: str,
+    direct: Float[np.ndarray, "3 3"],
+    fract: UInt32[np.ndarray, "padded 3"],
+    species: Int[np.ndarray, "padded"],
+    factory: Factory,
+    template: int,
+) -> Crystal:
     """Return a crystal of the host, with its operations and sites."""
     table, group = wyckoff_table(), int(factory.space_group[template])
-    position = factory.position[template][: factory.num_sites[template]]
+    position = np.asarray(factory.position[template])[: int(factory.num_sites[template])]
     images = [table.orbit_operation[slice(*table.orbit_offset[place : place + 2].tolist())] for place in position]
-    atoms = slice(int(factory.num_atoms[template]))
-    rows = np.asarray(made.direct, float)
+    size, rows = sum(map(len, images)), direct.astype(float)
     edge = np.sqrt((rows**2).sum(axis=1))
     cosine = (rows @ rows.T / np.outer(edge, edge))[[1, 0, 0], [2, 2, 1]]
     return Crystal(
         name=name,
         cell=np.append(edge, np.rad2deg(np.arccos(cosine))),
-        fract=np.asarray(made.fract[atoms]) / 2.0**32,
-        species=tuple(SPECIES[number] for number in np.asarray(made.species[atoms])),
-        occupancy=np.ones(atoms.stop),
-        u_iso=np.zeros(atoms.stop),
+        fract=fract[:size] / 2.0**32,
+        species=tuple(SPECIES[number] for number in species[:size]),
+        occupancy=np.ones(size),
+        u_iso=np.zeros(size),
         space_group=group,
         site=np.repeat(np.arange(len(images)), [len(some) for some in images]),
         operation=np.concatenate(images).astype(int),

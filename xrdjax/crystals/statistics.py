@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
+from scipy.sparse import csr_array, diags_array
 
 from xrdjax.crystals.elements import NUM_ELEMENTS, covalent_radii, neutral_numbers
 from xrdjax.crystals.store import Atoms, CrystalStore
@@ -190,11 +191,10 @@ def _element_volume(
     Elements of few crystals stay near a sphere 0.4 Å larger than the covalent one.
     """
     prior = 4 / 3 * np.pi * (covalent_radii()[:NUM_ELEMENTS] + 0.4) ** 3
-    share, weight, fitted = content / volume[:, None], np.ones(len(volume)), prior
+    share, weight, fitted = csr_array(content / volume[:, None]), np.ones(len(volume)), prior
     for _ in range(FITS):
-        weighted = share * weight[:, None] ** 2
-        square = share.T @ weighted + np.diag((PRIOR_WEIGHT / prior) ** 2)
-        target = weighted.sum(axis=0) + PRIOR_WEIGHT**2 / prior
+        square = (share.T @ diags_array(weight**2) @ share).toarray() + np.diag((PRIOR_WEIGHT / prior) ** 2)
+        target = share.T @ weight**2 + PRIOR_WEIGHT**2 / prior
         fitted = np.clip(np.linalg.solve(square, target), *VOLUME_RANGE)
         weight = 1 / np.sqrt(1 + ((share @ fitted - 1) / 0.15) ** 2)
     return fitted

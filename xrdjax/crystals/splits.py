@@ -7,6 +7,7 @@ origin (perovskite is 1a 1b 3c or 1b 1a 3d), so crystals that share group, formu
 """
 
 from collections.abc import Hashable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -15,7 +16,8 @@ from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
 from xrdjax.crystals.symmetry import coincident_pairs, metric_tensor, site_symmetry
 
-PARTS = ("train", "validation", "test")
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SHARES = (0.7, 0.2, 0.1)
 
 

@@ -29,8 +29,7 @@ from xrdjax.crystals.symmetry import (
 MAX_ATOMS = 100_000
 _MOST_IMAGES = 10  # times MAX_ATOMS, before sites that are listed twice are merged
 OVERLAP = 0.5  # Å; no two whole atoms are closer
-_SHORTEST_BOND = 0.55  # of the sum of the covalent radii
-_HYDROGEN_LIKE = 0.35  # Å; hydrogen is often drawn too close, and tells nothing
+_HYDROGEN_LIKE = 0.35  # Å, a covalent radius; hydrogen is often drawn too close, and tells nothing
 _EQUAL = 0.005  # occupancies that agree to two digits
 
 
@@ -167,16 +166,17 @@ def overlap(crystal: Crystal) -> tuple[str, str] | None:
     return (crystal.species[int(atom[0])], crystal.species[int(other[0])]) if len(atom) else None
 
 
-def are_apart(crystal: Crystal) -> bool:
-    """Tell whether all atoms are as far apart as bonds need, by half the sum of their covalent radii."""
+def tightness(crystal: Crystal) -> float:
+    """Return the shortest distance over the sum of its atoms' covalent radii, infinity where it is 1 or more."""
     radius = np.array([gemmi.Element(element_of(species)).covalent_r for species in crystal.species])
     radius = np.where(radius < _HYDROGEN_LIKE, 0.0, radius)
-    atom, other = _whole_pairs(crystal, 2 * _SHORTEST_BOND * float(radius.max()))
+    atom, other = _whole_pairs(crystal, 2 * float(radius.max()))
     difference = crystal.fract[atom] - crystal.fract[other]
     difference -= np.round(difference)
-    metric = metric_tensor(crystal.cell)
-    distance = np.sqrt(((difference @ metric) * difference).sum(axis=1))
-    return bool(np.all(distance > _SHORTEST_BOND * (radius[atom] + radius[other])))
+    distance = np.sqrt(((difference @ metric_tensor(crystal.cell)) * difference).sum(axis=1))
+    span = radius[atom] + radius[other]
+    is_bond = (distance < span) & (radius[atom] > 0) & (radius[other] > 0)
+    return float((distance[is_bond] / span[is_bond]).min(initial=np.inf))
 
 
 def have_same_atoms(one: Crystal, other: Crystal) -> bool:

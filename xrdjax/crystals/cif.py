@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from xrdjax.crystals.cell_contents import OVERLAP, are_apart, fill_cell, have_same_atoms, overlap
-from xrdjax.crystals.cif_sites import Sites, joined, number_of, sites_of
+from xrdjax.crystals.cell_contents import OVERLAP, fill_cell, have_same_atoms, overlap, tightness
+from xrdjax.crystals.cif_sites import Sites, number_of, sites_of
 from xrdjax.crystals.cif_symmetry import Setting, symmetry_of
 from xrdjax.crystals.cif_text import Block, blocks_of, decode_cif
 from xrdjax.crystals.crystal import Crystal
@@ -33,7 +33,9 @@ _CELL_TAGS = (
 )
 _EDGE_RANGE = (0.5, 10_000.0)  # Å; below lies no atom's distance to its image, above are numbers in another unit
 _VOLUME_TOLERANCE = 0.01  # relative; a volume further from the cell's says that one of them is mistyped
+_SHORT, _IMPOSSIBLE = 0.55, 0.4  # of the sum of the covalent radii; a triple bond has 0.78
 _LONGEST_REASON = 500
+_MOST_NAMED = 8
 
 
 def read_cif(path: str | Path, block: str | None = None) -> Crystal:
@@ -97,7 +99,8 @@ def _blocks_with_atoms(text: str) -> list[Block]:
 
 def _chosen_block(blocks: list[Block], wanted: str | None) -> tuple[Block, bool]:
     """Return the block to read, and whether it is the only one with atoms."""
-    names = joined([block.name or "unnamed" for block in blocks])
+    names = ", ".join([block.name[:60] or "unnamed" for block in blocks[:_MOST_NAMED]])
+    names += ", …" if len(blocks) > _MOST_NAMED else ""
     if wanted is not None:
         blocks = [block for block in blocks if block.name == wanted]
         if not blocks:
@@ -185,17 +188,19 @@ def _readings(
 
 def _fitting(readings: list[tuple[str, Crystal]], evidence: Evidence, question: str) -> Crystal:
     """Return the first reading that fits where all others contradict, or hold the same atoms."""
-    possible = [reading for reading in readings if are_apart(reading[1])]
+    gaps = [tightness(crystal) for _, crystal in readings]
+    possible = [reading for reading, gap in zip(readings, gaps, strict=True) if gap >= _SHORT]
     misfits = [evidence.misfit(crystal) for _, crystal in possible]
     is_stated = not np.isnan(misfits).any()
-    fitting = [reading for reading, misfit in zip(possible, misfits, strict=True) if not is_stated or misfit <= FITS]
-    is_open = is_stated and any(FITS < misfit <= CONTRADICTS for misfit in misfits)
-    if not fitting or is_open:
-        raise ValueError(
-            f"{question}; {'neither the formula nor the distances decide' if fitting else 'no reading fits'}"
-        )
+    if is_stated:
+        fitting = [reading for reading, misfit in zip(possible, misfits, strict=True) if misfit <= FITS]
+        is_open = any(FITS < misfit <= CONTRADICTS for misfit in misfits)
+    else:
+        fitting, is_open = possible, any(_IMPOSSIBLE < gap < _SHORT for gap in gaps)
+    if not fitting:
+        raise ValueError(f"{question}; no reading fits the formula and usual distances")
     source, crystal = fitting[0]
-    if len(readings) == 1 or not all(have_same_atoms(crystal, other) for _, other in fitting[1:]):
+    if is_open or len(readings) == 1 or not all(have_same_atoms(crystal, other) for _, other in fitting[1:]):
         raise ValueError(f"{question}; formula, density and distances leave it open")
     return replace(crystal, notes=(*crystal.notes, f"{source}: told by the {'contents' if is_stated else 'distances'}"))
 

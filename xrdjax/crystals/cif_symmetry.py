@@ -71,7 +71,7 @@ class Symmetry:
 
 
 def symmetry_of(block: Block, cell: Float64[np.ndarray, "6"]) -> Symmetry:
-    """Return what a block may mean. Raises ValueError where it says nothing, contradicts itself or is no plain crystal."""
+    """Return what a block may mean. Raises ValueError where it says nothing or contradicts itself."""
     _refuse_other_kinds(block)
     is_hexagonal = bool(cell[5] >= 1.125 * cell[3])
     listed = _listed_operations(block)

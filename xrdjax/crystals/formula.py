@@ -85,7 +85,7 @@ def evidence_of(block: Block) -> Evidence:
 
 @lru_cache(maxsize=4096)
 def parse_formula(text: str) -> dict[str, float] | None:
-    """Return how many atoms of each element a formula such as "(Mg1.9 Fe0.1) Si2 O6" has, D as H; None if it is none."""
+    """Return the atoms of each element in a formula such as "(Mg1.9 Fe0.1) Si2 O6", D as H; None if it is none."""
     levels: list[Counter[str]] = [Counter()]
     end = 0
     for part in _PART.finditer(text[:_LONGEST]):

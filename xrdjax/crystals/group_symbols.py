@@ -1,8 +1,8 @@
 """Which tabulated settings a Hermann–Mauguin symbol or a group number can mean.
 
-Symbols come in many hands: "P21/c", "P 21 /m", "P2(1)/c", "F d 3 m" and "F m 3- m" before 1983, full ones ("F 4/m -3 2/m"),
-with ":1" or "(origin choice 2)", with the suffixes of ICSD (S, Z: origin 1, 2; H, R: axes). Where a symbol has two
-origins and says neither, both are returned; whether the cell has hexagonal angles tells the axes of rhombohedral groups.
+Symbols come in many hands: "P21/c", "P 21 /m", "P2(1)/c", "F d 3 m" and "F m 3- m" before 1983, full ones ("F 4/m -3
+2/m"), with ":1" or "(origin choice 2)", with the suffixes of ICSD (S, Z: origin 1, 2; H, R: axes). Where a symbol has two
+origins and says neither, both are returned; hexagonal angles of the cell tell the axes of rhombohedral groups.
 """
 
 import re

@@ -83,7 +83,7 @@ class Operations:
         return {}
 
     @cached_property
-    def _stacked(self) -> Float64[np.ndarray, "3 3k"]:
+    def _stacked(self) -> Float64[np.ndarray, "3 m"]:
         return np.ascontiguousarray(self.rotation.reshape(-1, 3).T.astype(float))
 
     @cached_property

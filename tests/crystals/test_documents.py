@@ -51,7 +51,8 @@ def test_links_to_directories_are_not_followed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "mode"), [(".tar", "w"), (".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.bz2", "w:bz2"), (".tar.xz", "w:xz")]
+    ("suffix", "mode"),
+    [(".tar", "w"), (".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.bz2", "w:bz2"), (".tar.xz", "w:xz")],
 )
 def test_tar_archives(tmp_path, suffix, mode):
     members = {"x/b.cif": b"b", "x/a.cif": b"a", "x/readme": b"-", "x/c.cif.xz": lzma.compress(b"c")}

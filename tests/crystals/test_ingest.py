@@ -169,7 +169,7 @@ def test_report_names_everything(folder, tmp_path):
 
 def test_nothing_readable_is_an_error_that_names_the_report(tmp_path):
     (tmp_path / "a.cif").write_text("nothing")
-    with pytest.raises(XrdjaxError, match="none of 1 CIFs could be read; .*out.report.md tells why"):
+    with pytest.raises(XrdjaxError, match=r"none of 1 CIFs could be read; .*out\.report\.md tells why"):
         pack([str(tmp_path)], tmp_path / "out", title="", options=ONE)
     assert "nothing" not in os.listdir(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import spglib
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from xrdjax.crystals.cif import read_cif
+from xrdjax.crystals.cif import crystal_from_cif_text, read_cif
 from xrdjax.crystals.columns import Source
 from xrdjax.crystals.species import SPECIES
 from xrdjax.crystals.store import CrystalStore
@@ -18,8 +18,6 @@ from xrdjax.crystals.store_file import FORMAT
 from xrdjax.crystals.symmetry import (
     coincident_pairs,
     crystal_system_index,
-    expand_tensor,
-    isotropic_tensor,
     metric_tensor,
 )
 from xrdjax.crystals.write import merge_stores, write_store
@@ -55,22 +53,13 @@ def circular(difference: np.ndarray) -> np.ndarray:
 
 def test_anisotropic_displacements_come_back(tmp_path, crystals):
     """Of a crystal with isotropic and anisotropic sites, between others without."""
-    crystal = replace(read_cif(CIFS[0].parent / "albite_C-1.cif"), name="albite")
-    metric = metric_tensor(crystal.cell)
-    first = crystal.first_atoms
-    tensors = np.stack([isotropic_tensor(0.01, metric)] * crystal.num_atoms)
-    own = crystal.site == 1
-    tensors[own] = expand_tensor(
-        np.array([0.02, 0.01, 0.03, 0.001, 0.002, 0.003]),
-        crystal.fract[first[1]],
-        crystal.operation[own],
-        crystal.operations,
-        metric,
-    )
-    displaced = replace(crystal, u_aniso=tensors, u_iso=np.full(crystal.num_atoms, 0.01))
+    text = (CIFS[0].parent / "gypsum.cif").read_text()
+    loop = "loop_\n_atom_site_aniso_label\n" + "".join(f"_atom_site_aniso_U_{ij}\n" for ij in (11, 22, 33, 12, 13, 23))
+    displaced = crystal_from_cif_text(text + f"\n{loop}Ca1 0.02 0.01 0.03 0.001 0.002 0.003\n", "displaced")
+    assert displaced.u_aniso is not None
     write_store(tmp_path / "three", [crystals[0], displaced, crystals[1]], title="Three")
     store = CrystalStore.open(tmp_path / "three")
-    np.testing.assert_allclose(store.crystal(1).u_aniso, tensors, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(store.crystal(1).u_aniso, displaced.u_aniso, rtol=1e-6, atol=1e-9)
     assert store.crystal(0).u_aniso is None
     assert store.crystal(2).u_aniso is None
 

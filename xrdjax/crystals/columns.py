@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Shaped, UInt8, UInt32, UInt64
+from jaxtyping import Float32, Float64, Int8, Int64, Shaped, UInt8, UInt32, UInt64
 
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.splits import structure_type
+from xrdjax.crystals.symmetry import Operations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,7 @@ class ColumnsBuilder:
     def __init__(self) -> None:
         self._species: dict[str, int] = {}
         self._operations: dict[bytes, int] = {}
+        self._settings: dict[bytes, Int64[np.ndarray, "k"]] = {}
         self._orbits: dict[tuple[int, ...], int] = {}
         self._crystals: list[tuple] = []
         self._sites: list[tuple] = []
@@ -106,22 +108,22 @@ class ColumnsBuilder:
     def add(self, crystal: Crystal, source: int = 0, found_group: int | None = None) -> None:
         """Append a crystal, the number of its source, and the group that a symmetry search found in it."""
         first = crystal.first_atoms
-        operations = zip(crystal.operations.rotation, crystal.operations.translation, strict=True)
-        numbers = np.array([_number(self._operations, r.tobytes() + t.tobytes()) for r, t in operations])
+        numbers = self._operation_numbers(crystal.operations)
         own = _number(self._orbits, tuple(numbers.tolist()))
         name = crystal.name.encode()
         type_hash = hash_type(structure_type(crystal))
         self._crystals.append(
             (crystal.cell, crystal.space_group, found_group or 0, type_hash, source, len(first), own, name)
         )
-        orbits = np.split(numbers[crystal.operation], first[1:])
+        orbits = numbers[crystal.operation].tolist()
+        stops = [*first[1:].tolist(), len(orbits)]
         self._sites.append(
             (
                 np.rint(crystal.fract[first] * 2.0**32).astype(np.uint64).astype(np.uint32),
-                [_number(self._species, crystal.species[atom]) for atom in first],
+                [_number(self._species, crystal.species[atom]) for atom in first.tolist()],
                 crystal.occupancy[first].astype(np.float32),
                 crystal.u_iso[first].astype(np.float32),
-                [_number(self._orbits, tuple(orbit.tolist())) for orbit in orbits],
+                [_number(self._orbits, tuple(orbits[a:b])) for a, b in zip(first.tolist(), stops, strict=True)],
             )
         )
         if crystal.u_aniso is not None:
@@ -129,6 +131,14 @@ class ColumnsBuilder:
                 range(self._num_sites, self._num_sites + len(first)), crystal.u_aniso[first], strict=True
             )
         self._num_sites += len(first)
+
+    def _operation_numbers(self, operations: Operations) -> Int64[np.ndarray, "k"]:
+        """Return the numbers of a crystal's operations; crystals of one setting are asked about once."""
+        key = operations.rotation.tobytes() + operations.translation.tobytes()
+        if key not in self._settings:
+            rows = zip(operations.rotation, operations.translation, strict=True)
+            self._settings[key] = _renumber(self._operations, (r.tobytes() + t.tobytes() for r, t in rows))
+        return self._settings[key]
 
     def build(self, sources: Sequence[Source] = (UNKNOWN_SOURCE,)) -> Columns:
         """Return what was added."""

@@ -14,7 +14,7 @@ from jaxtyping import Integer, UInt8
 
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
-from xrdjax.crystals.symmetry import coincident_pairs, metric_tensor, site_symmetry
+from xrdjax.crystals.symmetry import coincident_pairs, metric_tensor, stabilisers
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -79,7 +79,8 @@ def _occupied_positions(crystal: Crystal) -> tuple[tuple[int, ...], ...]:
     if crystal.occupancy.min() < 1:
         pairs = crystal.site[coincident_pairs(crystal.fract, metric_tensor(crystal.cell))]
         first = np.delete(first, np.unique(pairs.max(axis=1)))
-    rotation = crystal.operations.rotation.astype(int)
+    operations = crystal.operations
+    rotation = operations.rotation.astype(int)
     code = 10 * np.rint(np.linalg.det(rotation)).astype(int) + np.trace(rotation, axis1=1, axis2=2)
-    stabilisers = [site_symmetry(crystal.fract[atom], crystal.operations) for atom in first]
-    return tuple(sorted(tuple(np.sort(code[stabiliser]).tolist()) for stabiliser in stabilisers))
+    stabiliser = stabilisers(crystal.fract[first], operations)
+    return tuple(sorted(tuple(sorted(code[own].tolist())) for own in stabiliser))

@@ -20,7 +20,7 @@ from xrdjax.crystals.columns import Columns, Source
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import species_numbers
 from xrdjax.crystals.store_file import read_file
-from xrdjax.crystals.symmetry import Operations, expand_tensor, into_cell, isotropic_tensor, metric_tensor
+from xrdjax.crystals.symmetry import Operations, Orbits, expand_tensors, into_cell, isotropic_tensors, metric_tensor
 
 EMBEDDED = ("open",)
 Label = Literal["declared", "found", "agreed"]
@@ -154,29 +154,27 @@ class CrystalStore:
             site=site,
             operation=operation,
             operations=operations,
-            u_aniso=self._tensors(sites, cell, fract, u_iso, site, operation, operations),
+            u_aniso=self._tensors(sites, _orbits(fract, site, operation, len(operations)), u_iso, operations, cell),
         )
 
     def _tensors(
         self,
         sites: slice,
-        cell: Float64[np.ndarray, "6"],
-        fract: Float64[np.ndarray, "n 3"],
+        orbits: Orbits,
         u_iso: Float64[np.ndarray, "n"],
-        site: Int64[np.ndarray, "n"],
-        operation: Int64[np.ndarray, "n"],
         operations: Operations,
+        cell: Float64[np.ndarray, "6"],
     ) -> Float64[np.ndarray, "n 6"] | None:
         """Return the displacement tensors of all atoms of one crystal, None if all its sites are isotropic."""
         first, last = np.searchsorted(self.columns.aniso_site, [sites.start, sites.stop])
         if first == last:
             return None
         metric = metric_tensor(cell)
-        tensors = np.stack([isotropic_tensor(value, metric) for value in u_iso])
-        for number, u_aniso in zip(self.columns.aniso_site[first:last], self.columns.aniso_u[first:last], strict=True):
-            own = np.flatnonzero(site == number - sites.start)
-            tensors[own] = expand_tensor(u_aniso.astype(float), fract[own[0]], operation[own], operations, metric)
-        return tensors
+        given = self.columns.aniso_site[first:last].astype(np.int64) - sites.start
+        of_site = np.zeros((sites.stop - sites.start, 6))
+        of_site[given] = self.columns.aniso_u[first:last]
+        is_given = np.isin(orbits.site, given)[:, None]
+        return np.where(is_given, expand_tensors(of_site, orbits, operations, metric), isotropic_tensors(u_iso, metric))
 
     def expand(self) -> Atoms:
         """Return the atoms of all cells as flat arrays; whole-array work only, by all cores."""
@@ -239,3 +237,15 @@ class CrystalStore:
         """Number of the first atom of each site, then of all atoms."""
         num_images = np.diff(self.columns.orbit_offset.astype(np.int64))[self.columns.site_orbit]
         return np.concatenate([[0], np.cumsum(num_images)])
+
+
+def _orbits(
+    fract: Float64[np.ndarray, "n 3"],
+    site: Int64[np.ndarray, "n"],
+    operation: Int64[np.ndarray, "n"],
+    num_operations: int,
+) -> Orbits:
+    """Return the images of sites whose tensors obey the symmetry of their places already."""
+    stabiliser = np.zeros((site[-1] + 1, num_operations), bool)
+    stabiliser[:, 0] = True
+    return Orbits(fract=fract, site=site, operation=operation, stabiliser=stabiliser)

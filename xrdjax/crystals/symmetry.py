@@ -187,9 +187,9 @@ def into_cell(fract: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     return np.where(reduced < 1, reduced, 0.0)  # −1e-17 rounds up to 1
 
 
-def site_symmetry(fract: Float64[np.ndarray, "3"], operations: Operations) -> Int64[np.ndarray, "s"]:
-    """Return the operations that leave an exactly placed site where it is, modulo the lattice."""
-    return np.flatnonzero(np.abs(_shortest(operations.apply(fract) - fract)).max(axis=1) < 1e-6)
+def stabilisers(fract: Float64[np.ndarray, "n 3"], operations: Operations) -> Bool[np.ndarray, "n k"]:
+    """Return which operations leave exactly placed sites where they are, modulo the lattice."""
+    return np.abs(_shortest(operations.images(fract) - fract[:, None])).max(axis=-1) < 1e-6
 
 
 def isotropic_tensors(

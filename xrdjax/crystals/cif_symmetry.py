@@ -125,11 +125,9 @@ def _larger_groups(block: Block, operations: Operations, is_hexagonal: bool) -> 
     found = {}
     for _, name in block.known(*_NAME_TAGS):
         for group in settings_of_symbol(name, is_hexagonal):
-            triplets = _triplets(group)
-            all_operations, number = operations_from_triplets(triplets)
-            if _contains(all_operations, operations) and _numbers_agree(block, number):
-                source = f"all operations of {group.xhm()}, of which the file lists {len(operations)}"
-                found[triplets] = Setting(operations=all_operations, space_group=number, source=source)
+            setting = _setting(group, f"all operations of {group.xhm()}, of which the file lists {len(operations)}")
+            if _contains(setting.operations, operations) and _numbers_agree(block, setting.space_group):
+                found[group.hall] = setting
     return list(found.values())
 
 
@@ -165,13 +163,10 @@ def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
 
 def _choice(name: str, groups: Sequence[gemmi.SpaceGroup], notes: tuple[str, ...]) -> Symmetry:
     """Return one setting a group; several have different origins."""
-    settings = []
-    for group in groups:
-        operations, number = operations_from_triplets(_triplets(group))
-        source = f"origin {group.ext} of '{name[:40]}'" if len(groups) > 1 else ""
-        settings.append(Setting(operations=operations, space_group=number, source=source))
+    are_several = len(groups) > 1
+    settings = [_setting(group, f"origin {group.ext} of '{name[:40]}'" if are_several else "") for group in groups]
     question = f"'{name[:40]}' has two origins; list the symmetry operations or append :1 or :2"
-    return Symmetry(settings=tuple(settings), question=question if len(groups) > 1 else "", notes=notes)
+    return Symmetry(settings=tuple(settings), question=question if are_several else "", notes=notes)
 
 
 def _fitting(symmetry: Symmetry, cell: Float64[np.ndarray, "6"]) -> tuple[Setting, ...]:
@@ -221,9 +216,11 @@ def _numbers_agree(block: Block, number: int) -> bool:
     return all(declared == number for _, declared in _declared_numbers(block))
 
 
-@lru_cache(maxsize=1024)
-def _triplets(group: gemmi.SpaceGroup) -> tuple[str, ...]:
-    return tuple(operation.triplet() for operation in group.operations())
+def _setting(group: gemmi.SpaceGroup, source: str = "") -> Setting:
+    found = _operations_of_hall(group.hall)
+    if found is None:
+        raise ValueError(f"the operations of '{group.xhm()}' are unknown; list them")
+    return Setting(operations=found[0], space_group=found[1], source=source)
 
 
 @lru_cache(maxsize=4096)

@@ -69,10 +69,10 @@ class Block:
         return None not in loops and loops[0] == loops[1]
 
     def _add_item(self, number: int, item: gemmi.cif.Item) -> None:
-        if (pair := item.pair) is not None:
-            if tag := self._tag(pair[0]):
-                self._add(tag, [_text(pair[1])], -1)
-        elif (loop := item.loop) is not None:
+        match item.pair:
+            case (str(name), str(value)) if tag := self._tag(name):
+                self._add(tag, [_text(value)], -1)
+        if (loop := item.loop) is not None:
             tags = [self._tag(tag) for tag in loop.tags]
             if any(tags):
                 values = loop.values

@@ -5,7 +5,7 @@ the formula alone as ratios. Hydrogen is often left out of the atoms, so its abs
 """
 
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -86,7 +86,7 @@ def evidence_of(block: Block) -> Evidence:
 @lru_cache(maxsize=4096)
 def parse_formula(text: str) -> dict[str, float] | None:
     """Return the atoms of each element in a formula such as "(Mg1.9 Fe0.1) Si2 O6", D as H; None if it is none."""
-    levels: list[Counter[str]] = [Counter()]
+    levels: list[defaultdict[str, float]] = [defaultdict(float)]
     end = 0
     for part in _PART.finditer(text[:_LONGEST]):
         if part.start() != end or not _take(part, levels):
@@ -103,14 +103,14 @@ def density(crystal: Crystal) -> float:
     return mass * _AMU / float(np.sqrt(np.linalg.det(metric_tensor(crystal.cell))))
 
 
-def _take(part: re.Match[str], levels: list[Counter[str]]) -> bool:
+def _take(part: re.Match[str], levels: list[defaultdict[str, float]]) -> bool:
     """Count one part of a formula; False if it is in no formula."""
     if element := part["element"]:
         element = "H" if element == "D" else element
         levels[-1][element] += _count(part["count"])
         return element in ELEMENTS
     if part["open"]:
-        levels.append(Counter())
+        levels.append(defaultdict(float))
     elif part["times"] is not None:
         if len(levels) == 1:
             return False
@@ -123,8 +123,8 @@ def _count(text: str) -> float:
     return 1.0 if text in ("", ".") else float(text)
 
 
-def _contents(crystal: Crystal) -> Counter[str]:
-    contents: Counter[str] = Counter()
+def _contents(crystal: Crystal) -> defaultdict[str, float]:
+    contents: defaultdict[str, float] = defaultdict(float)
     for species, occupancy in zip(crystal.species, crystal.occupancy.tolist(), strict=True):
         contents[element_of(species)] += occupancy
     return contents

@@ -1,8 +1,9 @@
 """Which tabulated settings a Hermann–Mauguin symbol or a group number can mean.
 
-Symbols come in many hands: "P21/c", "P 21 /m", "P2(1)/c", "F d 3 m" and "F m 3- m" before 1983, full ones ("F 4/m -3
-2/m"), with ":1" or "(origin choice 2)", with the suffixes of ICSD (S, Z: origin 1, 2; H, R: axes). Where a symbol has two
-origins and says neither, both are returned; hexagonal angles of the cell tell the axes of rhombohedral groups.
+Symbols come in many hands: "P21/c", "P 21 /m", "P2(1)/c", "F d 3 m" and "F m 3- m" before 1983, full ones such as
+"F 4/m -3 2/m", with ":1" or "(origin choice 2)", with the suffixes of ICSD (S, Z: origin 1, 2; H, R: axes). Where a
+symbol has two origins and says neither, both are returned; hexagonal angles of the cell tell the axes of rhombohedral
+groups.
 """
 
 import re
@@ -24,7 +25,7 @@ def settings_of_symbol(symbol: str, is_hexagonal: bool) -> tuple[gemmi.SpaceGrou
     group = gemmi.find_spacegroup_by_name(plain, 90.0, 120.0 if is_hexagonal else 90.0) if plain else None
     if group is None or not _has_numbers_of(plain, group):
         return ()
-    settings = _extended(group)
+    settings = _extended(group.number, group.hm)
     if extension in settings:
         return (settings[extension],)
     return (settings["1"], settings["2"]) if "2" in settings else (group,)
@@ -37,10 +38,10 @@ def settings_of_number(number: int, is_hexagonal: bool) -> tuple[gemmi.SpaceGrou
 
 
 @lru_cache(maxsize=1024)
-def _extended(group: gemmi.SpaceGroup) -> dict[str, gemmi.SpaceGroup]:
-    """Return the settings that share the group's symbol, by their extension."""
-    same = [other for other in gemmi.spacegroup_table() if other.number == group.number and other.hm == group.hm]
-    return {other.ext: other for other in same if other.ext.strip("\0")}
+def _extended(number: int, symbol: str) -> dict[str, gemmi.SpaceGroup]:
+    """Return the settings that share a symbol, by their extension."""
+    same = [group for group in gemmi.spacegroup_table() if group.number == number and group.hm == symbol]
+    return {group.ext: group for group in same if group.ext.strip("\0")}
 
 
 def _split(symbol: str) -> tuple[str, str]:

@@ -208,8 +208,7 @@ def site_motions(crystal: Crystal) -> Float[np.ndarray, "atoms 3 3"]:
     """
     rotation = crystal.operations.rotation.astype(float)
     own = stabilisers(crystal.fract[crystal.first_atoms], crystal.operations)
-    stabilizers = [np.flatnonzero(row) for row in own]
-    free = np.stack([rotation[own].mean(0) for own in stabilizers])
+    free = np.stack([rotation[row].mean(0) for row in own])
     return rotation[crystal.operation] @ free[crystal.site]
 
 

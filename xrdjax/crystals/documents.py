@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 
+from tqdm import tqdm
+
 from xrdjax.errors import XrdjaxError
 
 MAX_BYTES = 16_000_000  # of one CIF; the largest of a cell of 100,000 atoms are smaller
@@ -64,7 +66,7 @@ class Survey:
 def survey(inputs: list[str]) -> Survey:
     """Count all documents, unread. Raises XrdjaxError if there is none, or an input does not exist."""
     digest, number = hashlib.sha256(), 0
-    for document in find_documents(inputs):
+    for document in tqdm(find_documents(inputs), desc="Counting", unit="cif", disable=None, leave=False):
         digest.update(f"{document.origin}\0{document.stamp}\0".encode(errors="surrogateescape"))
         number += 1
     if not number:

@@ -87,7 +87,7 @@ def test_shards_together_are_the_whole(folder, tmp_path):
         ("crash", "reading it crashed the process"),
         ("exit", r"reading it crashed the process \(exit code 7\)"),
         ("hang", "took longer than 3 s to read"),
-        ("devour", "needs more than 4 GiB of memory"),
+        ("devour", "needs more than 1.5 GiB of memory"),
         ("raise", "ZeroDivisionError: by nought"),
     ],
 )

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from scipy.spatial import KDTree
+from tqdm import tqdm
 
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import SPECIES, element_of
@@ -38,7 +39,8 @@ def find_duplicates(store: CrystalStore) -> Int64[np.ndarray, "n"]:
         near = abs(volume[index] / volume[other] - 1) < _VOLUME_TOLERANCE
         return bool(near and np.abs(distances(index) / distances(other) - 1).max() < TOLERANCE)
 
-    for members in _alike(store):
+    # Said in a terminal only, and only where it takes seconds.
+    for members in tqdm(_alike(store), desc="Comparing", unit="type", disable=None, leave=False, delay=2):
         first_with: dict[bytes, int] = {}
         for member in members.tolist():
             content = contents(member)

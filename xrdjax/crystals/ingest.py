@@ -36,7 +36,7 @@ from xrdjax.errors import CifError, XrdjaxError
 
 CHUNK = 128  # documents handed to a process at a time
 CHUNKS_PER_PROCESS = 500  # then it is replaced, with whatever memory libraries may have lost in it
-MEMORY = 4 * 2**30  # bytes that a process may take on top of what it starts with
+MEMORY = 3 * 2**29  # bytes, 1.5 GiB, that a process may take on top of what it starts with
 
 Text = tuple[str, str, bytes | str]
 """Name, origin, and the bytes of a document or the reason why there are none."""

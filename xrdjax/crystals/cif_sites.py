@@ -30,6 +30,7 @@ _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d+\))?")
 _FRACTION = re.compile(r"([+-]?\d{1,3})/(\d{1,3})")
 _SEVERAL = re.compile(r"\d.*[A-Za-z]|[A-Z][a-z].*[A-Z][a-z]")  # a type symbol with letters after a number
 _LONGEST_NUMBER = 60
+_LONGEST_LABEL = 80  # caches keep them
 _MOST_NAMED = 4
 
 
@@ -155,12 +156,12 @@ def _species(
             raise ValueError(f"site {name} is a dummy atom (_atom_site_calc_flag dum); leave it out")
     types = _column(block, key, "type_symbol") or ["?"] * len(names)
     labels = block.column(key)
-    found = [exact_species(text) for text in types]
+    found = [exact_species(text[:_LONGEST_LABEL]) for text in types]
     inexact = [row for row, species in enumerate(found) if species is None]
     elements = _elements(block, evidence) if inexact else frozenset()
     unlike, questions = {}, []
     for row in inexact:
-        reading = _labelled(types[row], labels[row], names[row], elements)
+        reading = _labelled(types[row][:_LONGEST_LABEL], labels[row][:_LONGEST_LABEL], names[row], elements)
         found[row] = reading.species
         questions += [reading.question] if reading.question else []
         if not reading.is_symbol:
@@ -184,7 +185,7 @@ def _labelled(type_symbol: str, label: str, name: str, elements: frozenset[str])
 
 def _elements(block: Block, evidence: Evidence) -> frozenset[str]:
     """Return the elements that the file has besides its atoms: in the formula and in the list of atom types."""
-    declared = [exact_species(text) for text in block.column("_atom_type_symbol")]
+    declared = [exact_species(text[:_LONGEST_LABEL]) for text in block.column("_atom_type_symbol")]
     return frozenset({element_of(species) for species in declared if species} | set(evidence.formula or ()))
 
 
@@ -263,6 +264,8 @@ def _aniso_rows(block: Block) -> Iterator[tuple[str, Float64[np.ndarray, "6"]]]:
         if absent:
             raise ValueError(f"the loop of {key} has no _atom_site_{absent[0]}; add the column")
         columns = [block.column(f"_atom_site_{name}") for name in names]
+        if len(columns[0]) > MOST_SITES:
+            raise ValueError(f"{len(columns[0])} rows of _atom_site_aniso_label; expected {MOST_SITES} or less")
         for label, *texts in zip(block.column(key), *columns, strict=True):
             yield label[:40], _tensor(label, names, texts, per_u)
         return

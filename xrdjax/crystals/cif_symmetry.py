@@ -14,7 +14,7 @@ import gemmi
 import numpy as np
 from jaxtyping import Float64
 
-from xrdjax.crystals.cif_text import Block
+from xrdjax.crystals.cif_text import UNKNOWN, Block
 from xrdjax.crystals.group_symbols import settings_of_number, settings_of_symbol
 from xrdjax.crystals.symmetry import Operations, metric_mismatch, metric_tensor, operations_from_triplets
 
@@ -38,6 +38,7 @@ _MODULATED = (
 )
 _CELL_TOLERANCE = 0.01  # relative, on edge products; a cell further from its group's shape is another cell
 _MOST_LISTED = 10_000
+_LONGEST_TRIPLET = 200  # caches keep them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +97,10 @@ def _refuse_other_kinds(block: Block) -> None:
 def _listed_operations(block: Block) -> tuple[str, ...]:
     """Return the triplets that a block lists, one text or several in one."""
     for tag in _OPERATION_TAGS:
-        texts = block.column(tag)
-        if len(texts) > _MOST_LISTED:
-            raise ValueError(f"{tag} lists {len(texts)} operations; a conventional cell has at most 192")
-        lines = [line.strip() for text in texts for line in re.split(r"[\n;]", text)]
-        if known := tuple(line for line in lines if line not in ("?", ".", "")):
+        lines = [line.strip() for text in block.column(tag) for line in re.split(r"[\n;]", text)]
+        if len(lines) > _MOST_LISTED:
+            raise ValueError(f"{tag} lists {len(lines)} operations; a conventional cell has at most 192")
+        if known := tuple(line[:_LONGEST_TRIPLET] for line in lines if line not in UNKNOWN):
             return known
     return ()
 

@@ -22,6 +22,8 @@ _TAGS_OF_A_CRYSTAL = (
     "_symmetry_",
     "_parent_space_group",
 )
+_LONGEST_NAME = 200  # of a symbol; caches keep them
+_MOST_BLOCKS = 100_000
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 _LOOK_ALIKES = {0x2212: "-", 0x2010: "-", 0x2011: "-", 0x2013: "-", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0xFEFF: ""}
@@ -53,10 +55,10 @@ class Block:
         return texts[0].strip() if texts else ""
 
     def known(self, *tags: str) -> Iterator[tuple[str, str]]:
-        """Yield each tag that has a known value, with that."""
+        """Yield each tag that has a known value, with the beginning of that."""
         for tag in tags:
             if (text := self.text(tag)) not in UNKNOWN:
-                yield tag, text
+                yield tag, text[:_LONGEST_NAME]
 
     def has(self, prefix: str) -> bool:
         """Tell whether a tag with this beginning has a known value."""
@@ -125,9 +127,12 @@ def blocks_of(text: str) -> list[Block]:
     if not text.isascii():
         text = _ascii(text)
     try:
-        return [Block(block) for block in gemmi.cif.read_string(text, 0)]
+        document = gemmi.cif.read_string(text, 0)
     except (ValueError, RuntimeError) as error:
         raise ValueError(_syntax_error(text, str(error))) from None
+    if len(document) > _MOST_BLOCKS:
+        raise ValueError(f"{len(document)} data blocks; expected {_MOST_BLOCKS} or less")
+    return [Block(block) for block in document]
 
 
 def _ascii(text: str) -> str:

@@ -73,7 +73,7 @@ class Evidence:
 def evidence_of(block: Block) -> Evidence:
     """Return what a data block states; a formula that cannot be read or stands twice says nothing."""
     try:
-        formula = parse_formula(block.text("_chemical_formula_sum"))
+        formula = parse_formula(block.text("_chemical_formula_sum")[: _LONGEST + 1])
     except ValueError:
         formula = None
     return Evidence(

@@ -29,6 +29,8 @@ _LETTERS = frozenset("xyzXYZ0123456789+-*/., ()")  # gemmi would also take h,k,l
 _IMAGES_AT_ONCE = 100_000  # bounds the memory of the images of many sites to some 10 MB
 _DENSE_PAIRS = 30_000  # distances computed directly; more are searched for with a tree
 _MOST_PAIRS = 2_000_000
+_MOST_IN_A_BOX = 512
+_CROWD = "hundreds of atoms share one place"
 _LAST_GROUP_OF_SYSTEM = (2, 15, 74, 142, 167, 194)
 _ROW, _COLUMN = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)  # of the six numbers in the tensor
 
@@ -113,7 +115,7 @@ def crystal_system_index(space_group: int | Integer[np.ndarray, "..."]) -> Int64
     return np.asarray(np.searchsorted(_LAST_GROUP_OF_SYSTEM, space_group))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def operations_from_triplets(triplets: tuple[str, ...]) -> tuple[Operations, int]:
     """Return the operations written as "-x,y+1/2,-z" and the number of their group, in whatever setting.
 
@@ -246,15 +248,23 @@ def close_pairs(
     """
     if len(points) * len(fract) <= _DENSE_PAIRS:
         return np.argwhere(_squared_length(_shortest(points[:, None] - fract), metric) < distance**2)
-    tree, atoms = KDTree(points, boxsize=1.0), KDTree(fract, boxsize=1.0)
     reach = min(distance * np.sqrt(np.diag(np.linalg.inv(metric)).max()), 0.5)
+    _refuse_crowd(points, reach)
+    tree, atoms = KDTree(points, boxsize=1.0), KDTree(fract, boxsize=1.0)
     if tree.count_neighbors(atoms, reach, p=np.inf) > min(256 * (len(points) + 256), _MOST_PAIRS):
-        raise ValueError("hundreds of atoms share one place")
+        raise ValueError(_CROWD)
     near = tree.sparse_distance_matrix(atoms, reach, p=np.inf, output_type="ndarray")
     pairs = np.stack([near["i"], near["j"]], axis=1).astype(np.int64)
     distance2 = _squared_length(_shortest(points[pairs[:, 0]] - fract[pairs[:, 1]]), metric)
     kept = pairs[distance2 < distance**2]
     return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
+
+
+def _refuse_crowd(points: Float64[np.ndarray, "n 3"], reach: float) -> None:
+    """Refuse hundreds of points in one box of the reach: a tree cannot part them, and takes the square of the time."""
+    boxes = np.floor(points / reach).astype(np.int64) @ np.array([1, 2**20, 2**40])
+    if np.unique(boxes, return_counts=True)[1].max() > _MOST_IN_A_BOX:
+        raise ValueError(_CROWD)
 
 
 def _u_star(u_aniso: Float64[np.ndarray, "n 6"], metric: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 3 3"]:

@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -150,7 +150,7 @@ def time_merge(path: Path, out: Path) -> dict[str, object]:
 
 
 @contextmanager
-def watched_memory() -> Iterator[list[int]]:
+def watched_memory() -> Generator[list[int]]:
     """Collect, five times a second, the bytes that this process and all below it hold, shared pages once."""
     samples, done = [0], threading.Event()
 

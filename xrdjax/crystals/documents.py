@@ -205,7 +205,7 @@ def _in_tar(path: Path, prefix: str) -> Iterator[Document]:
                     raise DocumentError("is a link or another special file in the archive; put the file itself there")
                 if member.size > MAX_BYTES:
                     raise DocumentError(_too_large(f"{member.size:,} of"))
-                return _inflated(member.name, tar.extractfile(member))  # ty: ignore[invalid-argument-type] (is a file)
+                return _inflated(member.name, tar.extractfile(member))
 
             yield _member(path, member.name, f"{member.size}", prefix, read)
 

@@ -30,6 +30,8 @@ _INDEX = (  # arrays of numbers that are written in the smallest unsigned type t
     *("orbit_offset", "orbit_operation", "duplicate_of"),
 )
 
+_OPTIONAL = "site_u_iso"  # left out where it is zero everywhere
+
 
 def write_file(path: Path, columns: Columns, title: str, duplicate_of: Shaped[np.ndarray, "n"] | None = None) -> None:
     """Write crystals to one file, which appears whole or not at all. Raises StoreError where it cannot be written.
@@ -39,6 +41,8 @@ def write_file(path: Path, columns: Columns, title: str, duplicate_of: Shaped[np
     arrays = {name: getattr(columns, name) for name in ARRAYS}
     arrays["duplicate_of"] = np.arange(len(columns)) if duplicate_of is None else duplicate_of
     arrays = {name: _compact(values) if name in _INDEX else values for name, values in arrays.items()}
+    if not columns.site_u_iso.any():
+        del arrays[_OPTIONAL]
     header = {
         "version": VERSION,
         "title": title,
@@ -80,6 +84,7 @@ def read_file(path: Path) -> tuple[Columns, Shaped[np.ndarray, "n"], dict]:
     if header["sha256"] != checksum(arrays, header):
         raise StoreError(f"{path}: altered since it was written (wrong checksum); copy or pack it again")
     duplicate_of = arrays.pop("duplicate_of")
+    arrays.setdefault(_OPTIONAL, np.zeros(len(arrays["site_orbit"]), np.float32))
     sources = tuple(Source(**entry) for entry in header["sources"])
     return Columns(species=tuple(header["species"]), sources=sources, **arrays), duplicate_of, header
 
@@ -142,7 +147,7 @@ def _arrays(path: Path, file: np.memmap, entries: dict[str, dict], start: int) -
             f"{path}: cut short, it has {len(file):,} of {expected:,} bytes, perhaps since it was copied; copy or pack "
             "it again"
         )
-    if len(file) > expected or set(entries) != {*ARRAYS, "duplicate_of"}:
+    if len(file) > expected or {*entries, _OPTIONAL} != {*ARRAYS, "duplicate_of"}:
         raise StoreError(f"{path}: altered since it was written (other contents); copy or pack it again")
     return {name: _array(file, entry, start) for name, entry in entries.items()}
 

@@ -76,6 +76,22 @@ def test_origin_is_told_by_distances_where_the_other_is_impossible(sites, origin
     assert f"origin {origin} of 'F d -3 m': told by the distances" in crystal.notes
 
 
+def test_number_alone_is_the_standard_setting_unless_atoms_are_then_too_close():
+    text = structure("Fe 0.2 0.1 0.3", "_space_group_IT_number 14", cell="5 6 7 90 100 90")
+    crystal = read(text)
+    assert crystal.num_atoms == 4
+    assert "the standard setting P 1 21/c 1 of space group 14" in crystal.notes[0]
+    with pytest.raises(CifError, match="in the standard setting of space group 14 atoms are too close"):
+        read(text.replace("0.2 0.1 0.3", "0.03 0.03 0.03"))
+
+
+def test_alternatives_without_occupancies_are_refused():
+    fields = ("label", "fract_x", "fract_y", "fract_z", "disorder_group")
+    assert read(structure("C1 0 0 0 .\nC2 0.4 0 0 1", named("P 1"), fields=fields)).num_atoms == 2
+    with pytest.raises(CifError, match="add _atom_site_occupancy"):
+        read(structure("C1 0 0 0 1\nC2 0.4 0 0 2", named("P 1"), fields=fields))
+
+
 ROCK_SALT = "Na 0 0 0\nCl 0.5 0.5 0.5"
 ALL_ROCK_SALT = ROCK_SALT + "\nNa 0 .5 .5\nNa .5 0 .5\nNa .5 .5 0\nCl .5 0 0\nCl 0 .5 0\nCl 0 0 .5"
 

@@ -207,7 +207,7 @@ def _declared_groups(block: Block, is_hexagonal: bool) -> Iterator[tuple[str, in
 
 
 def _declared_numbers(block: Block) -> list[tuple[str, int]]:
-    pairs = list(block.known(*_NUMBER_TAGS))
+    pairs = [(tag, text) for tag, text in block.known(*_NUMBER_TAGS) if text != "0"]  # some programs' "unknown"
     for tag, text in pairs:
         if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 3 and 1 <= int(text) <= 230):
             raise ValueError(f"{tag} is '{text[:40]}'; a number from 1 to 230 is expected")

@@ -48,6 +48,20 @@ def formula(text: str, num_units: int | None = None) -> str:
     return f"_chemical_formula_sum '{text}'\n" + (f"_cell_formula_units_Z {num_units}\n" if num_units else "")
 
 
+@pytest.mark.parametrize(
+    ("symbol", "group"),
+    [
+        *(("P 21 /m", 11), ("P2(1)/c", 14), ("P 2_1/c", 14), ("P 1 21/c 1 S", 14), ("C 2/m S", 12), ("P 2 1/c", 14)),
+        *(("P 2~1~2~1~2~1~", 19), ("P 21/n 21/m 21/a", 62), ("P n m a (62)", 62), ("C m c e", 64), ("A e a 2", 41)),
+        *(("P 4/m 2/m 2/m", 123), ("P 42/m n m", 136), ("P m 3 m", 221), ("F m 3- m", 225), ("F 4/m -3 2/m", 225)),
+        *(("I a 3 d", 230), ("P a 3", 205), ("P bar 1", 2), ("P1-", 2), ("p -1", 2), ("PNMA", 62), ("P b n m", 62)),
+    ],
+)
+def test_symbol_is_understood_however_written(symbol, group):
+    edges = "5 6 7" if group < 75 else "5 5 7" if group < 195 else "5 5 5"
+    assert read(structure("Fe 0.11 0.23 0.37", named(symbol), cell=f"{edges} 90 90 90")).space_group == group
+
+
 SPINEL_1 = "Mg 0 0 0\nAl 0.625 0.625 0.625\nO 0.387 0.387 0.387"  # origin at -43m
 SPINEL_2 = "Mg 0.125 0.125 0.125\nAl 0.5 0.5 0.5\nO 0.262 0.262 0.262"  # origin at -3m
 SPINEL_CELL = "8.08 8.08 8.08 90 90 90"
@@ -63,7 +77,9 @@ def test_origin_is_told_by_formula_or_density(symmetry, sites, origin, stated):
     assert "told by the contents" in " ".join(crystal.notes)
 
 
-@pytest.mark.parametrize("suffix", [" Z", " :2", ":2", " (origin choice 2)", " O2", " [Origin choice 2]"])
+@pytest.mark.parametrize(
+    "suffix", [" Z", " :2", ":2", " (origin choice 2)", " O2", " [Origin choice 2]", "Z", " :2 (227)"]
+)
 def test_origin_that_the_symbol_states_is_taken(suffix):
     crystal = read(structure(SPINEL_2, named(f"F d -3 m{suffix}"), cell=SPINEL_CELL))
     assert contents(crystal) == {"Mg": 8, "Al": 16, "O": 32}
@@ -74,6 +90,22 @@ def test_origin_is_told_by_distances_where_the_other_is_impossible(sites, origin
     crystal = read(structure(sites, named("F d -3 m"), cell=SPINEL_CELL))
     assert contents(crystal) == {"Mg": 8, "Al": 16, "O": 32}
     assert f"origin {origin} of 'F d -3 m': told by the distances" in crystal.notes
+
+
+def test_number_alone_is_the_standard_setting_unless_atoms_are_then_too_close():
+    text = structure("Fe 0.2 0.1 0.3", "_space_group_IT_number 14", cell="5 6 7 90 100 90")
+    crystal = read(text)
+    assert crystal.num_atoms == 4
+    assert "the standard setting P 1 21/c 1 of space group 14" in crystal.notes[0]
+    with pytest.raises(CifError, match="in the standard setting of space group 14 atoms are too close"):
+        read(text.replace("0.2 0.1 0.3", "0.03 0.03 0.03"))
+
+
+def test_alternatives_without_occupancies_are_refused():
+    fields = ("label", "fract_x", "fract_y", "fract_z", "disorder_group")
+    assert read(structure("C1 0 0 0 .\nC2 0.4 0 0 1", named("P 1"), fields=fields)).num_atoms == 2
+    with pytest.raises(CifError, match="add _atom_site_occupancy"):
+        read(structure("C1 0 0 0 1\nC2 0.4 0 0 2", named("P 1"), fields=fields))
 
 
 ROCK_SALT = "Na 0 0 0\nCl 0.5 0.5 0.5"
@@ -245,6 +277,15 @@ def test_type_symbol_that_is_no_element_is_refused(symbol):
     fields = ("label", "type_symbol", "fract_x", "fract_y", "fract_z")
     with pytest.raises(CifError, match="site A1"):
         read(structure(f"A1 {symbol} 0 0 0", named("P 1"), fields=fields))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "species"),
+    [("Fe3+", "Fe3+"), ("FE+3", "Fe3+"), ("Fe2.67+", "Fe"), ("Fe+2.5", "Fe"), ("O-2", "O2-"), ("Fe0+", "Fe"), ("d", "D")],
+)
+def test_type_symbol_is_an_element_or_ion(symbol, species):
+    fields = ("label", "type_symbol", "fract_x", "fract_y", "fract_z")
+    assert read(structure(f"A1 {symbol} 0 0 0", named("P 1"), fields=fields)).species == (species,)
 
 
 def test_type_symbols_do_for_labels():

@@ -127,6 +127,9 @@ def _crystal(block: Block, name: str) -> Crystal:
     crystal = _decided(name, cell, symmetry.settings, symmetry.question, sites, evidence)
     if sites.question and not evidence.misfit(crystal) <= FITS:
         raise ValueError(sites.question)
+    if symmetry.is_assumed and tightness(crystal) < _SHORT:
+        advice = "give the Hermann–Mauguin symbol or the operations"
+        raise ValueError(f"in the standard setting of space group {crystal.space_group} atoms are too close; {advice}")
     notes = (*symmetry.notes, *crystal.notes, *_doubts(block, crystal, evidence))
     return replace(crystal, notes=notes) if notes else crystal
 

@@ -191,7 +191,8 @@ def _elements(block: Block, evidence: Evidence) -> frozenset[str]:
 
 def _occupancies(block: Block, key: str, names: tuple[str, ...], notes: list[str]) -> Float64[np.ndarray, "n"]:
     texts = _column(block, key, "occupancy")
-    if not texts:
+    if UNKNOWN.issuperset(texts):
+        _refuse_alternatives(block, key)
         return np.ones(len(names))
     values = _numbers("occupancy", texts, names, unknown=1)
     bad = ~((values > 0) & (values <= MAX_OCCUPANCY))
@@ -201,6 +202,17 @@ def _occupancies(block: Block, key: str, names: tuple[str, ...], notes: list[str
     if (over := np.flatnonzero(values > 1)).size:
         notes.append(f"occupancies just above 1 are 1: {joined([names[row] for row in over])}")
     return np.minimum(values, 1.0)
+
+
+def _refuse_alternatives(block: Block, key: str) -> None:
+    """Refuse sites that are alternatives by their disorder groups, but have no occupancies."""
+    groups = _column(block, key, "disorder_group")
+    assemblies = _column(block, key, "disorder_assembly") or ["."] * len(groups)
+    known = {pair for pair in zip(assemblies, groups, strict=True) if pair[1] not in UNKNOWN}
+    if len({assembly for assembly, _ in known}) < len(known):
+        raise ValueError(
+            "sites of several _atom_site_disorder_group but none has an occupancy; add _atom_site_occupancy"
+        )
 
 
 def _isotropic(block: Block, key: str, names: tuple[str, ...], notes: list[str]) -> Float64[np.ndarray, "n"]:

@@ -7,7 +7,7 @@ operations are fewer than the symbol's group: then the contents of the cell have
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import gemmi
@@ -64,11 +64,13 @@ class Symmetry:
         settings: one or more.
         question: what to say where nothing decides between them.
         notes: what was decided already.
+        is_assumed: whether it is the standard setting of a number, for the block names no setting.
     """
 
     settings: tuple[Setting, ...]
     question: str = ""
     notes: tuple[str, ...] = ()
+    is_assumed: bool = False
 
 
 def symmetry_of(block: Block, cell: Float64[np.ndarray, "6"]) -> Symmetry:
@@ -83,7 +85,7 @@ def symmetry_of(block: Block, cell: Float64[np.ndarray, "6"]) -> Symmetry:
     settings = _fitting(symmetry, cell)
     for setting in settings if not symmetry.question else ():
         _check_declared(block, setting.space_group, is_hexagonal)
-    return Symmetry(settings=settings, question=symmetry.question, notes=symmetry.notes)
+    return replace(symmetry, settings=settings)
 
 
 def _refuse_other_kinds(block: Block) -> None:
@@ -153,20 +155,20 @@ def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
         groups = settings_of_symbol(name, is_hexagonal)
         if not groups:
             raise ValueError(f"space-group symbol '{name[:40]}' is unknown; list the symmetry operations")
-        return _choice(name, groups, ())
+        return _choice(name, groups)
     for tag, number in _declared_numbers(block):
         groups = settings_of_number(number, is_hexagonal)
         note = f"the standard setting {groups[0].hm} of space group {number}, for {tag} is all that the file says"
-        return _choice(groups[0].hm, groups, (note,))
+        return replace(_choice(groups[0].hm, groups), notes=(note,), is_assumed=True)
     raise ValueError("no symmetry: neither operations (_space_group_symop_operation_xyz) nor a symbol nor a number")
 
 
-def _choice(name: str, groups: Sequence[gemmi.SpaceGroup], notes: tuple[str, ...]) -> Symmetry:
+def _choice(name: str, groups: Sequence[gemmi.SpaceGroup]) -> Symmetry:
     """Return one setting a group; several have different origins."""
     are_several = len(groups) > 1
     settings = [_setting(group, f"origin {group.ext} of '{name[:40]}'" if are_several else "") for group in groups]
     question = f"'{name[:40]}' has two origins; list the symmetry operations or append :1 or :2"
-    return Symmetry(settings=tuple(settings), question=question if are_several else "", notes=notes)
+    return Symmetry(settings=tuple(settings), question=question if are_several else "")
 
 
 def _fitting(symmetry: Symmetry, cell: Float64[np.ndarray, "6"]) -> tuple[Setting, ...]:
@@ -205,7 +207,7 @@ def _declared_groups(block: Block, is_hexagonal: bool) -> Iterator[tuple[str, in
 
 
 def _declared_numbers(block: Block) -> list[tuple[str, int]]:
-    pairs = list(block.known(*_NUMBER_TAGS))
+    pairs = [(tag, text) for tag, text in block.known(*_NUMBER_TAGS) if text != "0"]  # some programs' "unknown"
     for tag, text in pairs:
         if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 3 and 1 <= int(text) <= 230):
             raise ValueError(f"{tag} is '{text[:40]}'; a number from 1 to 230 is expected")

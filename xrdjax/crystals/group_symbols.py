@@ -13,7 +13,10 @@ import gemmi
 
 _ORIGIN = re.compile(r"[\s({\[:,;]*(?:origin|o\.?c\.?)\D{0,20}([12])\W*$", re.IGNORECASE)
 _AXES = re.compile(r"[\s({\[:,;]*(hex|rhomb)[a-z]*(\s+(axes|setting|cell))?\W*$", re.IGNORECASE)
-_EXTENSION = re.compile(r"\s*:\s*O?([12HR])\s*$|\s+O([12])\s*$|\s+([HRSZ]|HR|[HR][SZ])\s*$", re.IGNORECASE)
+_EXTENSION = re.compile(
+    r"\s*:\s*O?([12HR])\s*$|\s+O([12])\s*$|\s+([HRSZ]|HR|[HR][SZ])\s*$|\s*([SZ])\s*$", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\s*\((?:no\.?|#)?\s*\d{2,3}\)\s*$", re.IGNORECASE)
 _ICSD = {"S": "1", "Z": "2"}
 
 
@@ -46,13 +49,13 @@ def _extended(number: int, symbol: str) -> dict[str, gemmi.SpaceGroup]:
 
 def _split(symbol: str) -> tuple[str, str]:
     """Return the symbol without what it says of origin or axes, and that as an extension of gemmi's: 1, 2, H, R."""
-    text = symbol.strip().strip("'\"").strip()
+    text = _NUMBER.sub("", symbol.strip().strip("'\"").strip())
     if match := _ORIGIN.search(text):
         return text[: match.start()], match[1]
     if match := _AXES.search(text):
         return text[: match.start()], match[1][0].upper()
     if match := _EXTENSION.search(text):
-        code = (match[1] or match[2] or match[3]).upper()
+        code = (match[1] or match[2] or match[3] or match[4]).upper()
         is_rhombohedral = text[0].upper() == "R"
         code = next((letter for letter in code if letter in "HR"), "") if is_rhombohedral else code[-1]
         return text[: match.start()], _ICSD.get(code, code)

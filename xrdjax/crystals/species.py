@@ -37,7 +37,7 @@ _DUMMY_STEMS = ("DUM", "VAC", "WAT", "CEN", "CTR", "CNT")  # "WatII" is a water 
 _SYMBOL = re.compile(r"(?P<letters>[A-Za-z]+)(?P<rest>[\w+\-'\"*()#]*)")
 _LABEL = re.compile(r"(?P<letters>[A-Za-z]+)(?P<rest>[^\s/.,;A-Za-z][^\s/.,;]*)?")
 _WATER = re.compile(r"H2O\d*|D2O\d*", re.IGNORECASE)  # the molecule, or H2 of O1: nobody can tell
-_ION = re.compile(r"(?P<letters>[A-Za-z]{1,2})(?P<rest>\d*|\d?[+-]\d?)")
+_ION = re.compile(r"(?P<letters>[A-Za-z]{1,2})(?P<rest>\d*|\d?[+-]\d?|\d?\.\d+[+-]|[+-]\d?\.\d+)")
 _CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
 
 

@@ -281,7 +281,15 @@ def test_type_symbol_that_is_no_element_is_refused(symbol):
 
 @pytest.mark.parametrize(
     ("symbol", "species"),
-    [("Fe3+", "Fe3+"), ("FE+3", "Fe3+"), ("Fe2.67+", "Fe"), ("Fe+2.5", "Fe"), ("O-2", "O2-"), ("Fe0+", "Fe"), ("d", "D")],
+    [
+        ("Fe3+", "Fe3+"),
+        ("FE+3", "Fe3+"),
+        ("Fe2.67+", "Fe"),
+        ("Fe+2.5", "Fe"),
+        ("O-2", "O2-"),
+        ("Fe0+", "Fe"),
+        ("d", "D"),
+    ],
 )
 def test_type_symbol_is_an_element_or_ion(symbol, species):
     fields = ("label", "type_symbol", "fract_x", "fract_y", "fract_z")

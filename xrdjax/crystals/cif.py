@@ -89,10 +89,9 @@ def _error(path: object, error: Exception) -> CifError:
 
 def _blocks_with_atoms(text: str) -> list[Block]:
     blocks = blocks_of(text)
-    with_atoms = [block for block in blocks if any(block.column(f"_atom_site_fract_{axis}") for axis in "xyz")]
-    if with_atoms:
+    if with_atoms := [block for block in blocks if block.has_column("_atom_site_fract_x")]:
         return with_atoms
-    if any(block.column("_atom_site_Cartn_x") for block in blocks):
+    if any(block.has_column("_atom_site_Cartn_x") for block in blocks):
         raise ValueError("only Cartesian coordinates (_atom_site_Cartn_x); add fractional ones (_atom_site_fract_x)")
     raise ValueError("no atoms (_atom_site_fract_x) in any data block")
 

@@ -49,6 +49,10 @@ class Block:
             raise ValueError(f"{tag} stands twice in the data block, with different values; keep the right one")
         return self._columns.get(tag, [])
 
+    def has_column(self, tag: str) -> bool:
+        """Tell whether a tag is there, if once or twice, known or not."""
+        return tag.lower() in self._columns
+
     def text(self, tag: str) -> str:
         """Return the first text under a tag, empty if it is absent."""
         texts = self.column(tag)

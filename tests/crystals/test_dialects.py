@@ -122,6 +122,14 @@ def test_operations_that_are_too_few_are_completed_from_the_symbol(sites):
         read(structure(ROCK_SALT, operations("x,y,z") + "\n" + named("F m -3 m")))
 
 
+def test_centring_that_the_operations_lack_is_asked_for_though_the_number_is_the_same():
+    text = structure("Fe 0.1 0.2 0.3", operations("x,y,z", "-x,-y,-z") + "\n" + named("I -1"))
+    with pytest.raises(CifError, match="lists 2 operations, its symbol has more"):
+        read(text)
+    assert read(text.replace("loop_", formula("Fe", 4) + "loop_", 1)).num_atoms == 4
+    assert read(text.replace("loop_", formula("Fe", 2) + "loop_", 1)).num_atoms == 2
+
+
 def test_listed_operations_win_over_a_symbol_that_does_not_fit_the_formula():
     text = structure("Fe 0.1 0.2 0.3\nO 0.4 0.1 0.7", operations("x,y,z", "x,-y,z+1/2") + "\n" + named("C 1 c 1"))
     assert read(text.replace("loop_", formula("Fe O", 2) + "loop_", 1)).space_group == 7

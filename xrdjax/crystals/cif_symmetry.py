@@ -77,22 +77,20 @@ def symmetry_of(block: Block, cell: Float64[np.ndarray, "6"]) -> Symmetry:
     """Return what a block may mean. Raises ValueError where it says nothing or contradicts itself."""
     _refuse_other_kinds(block)
     is_hexagonal = bool(cell[5] >= 1.125 * cell[3])
-    listed = _listed_operations(block)
-    if listed:
+    if listed := _listed_operations(block):
         symmetry = _by_operations(block, listed, is_hexagonal)
     else:
         symmetry = _by_hall(block) or _by_symbol(block, is_hexagonal)
-    settings = _fitting(symmetry, cell)
-    for setting in settings if not symmetry.question else ():
-        _check_declared(block, setting.space_group, is_hexagonal)
-    return replace(symmetry, settings=settings)
+        for setting in symmetry.settings:
+            _check_declared(block, setting.space_group, is_hexagonal)
+    return replace(symmetry, settings=_fitting(symmetry, cell))
 
 
 def _refuse_other_kinds(block: Block) -> None:
-    if any(block.has(prefix) for prefix in _MAGNETIC):
+    if block.has(_MAGNETIC):
         raise ValueError("a magnetic structure (_space_group_symop_magn_…); give the cell and group of the nuclear one")
     dimension = next((text for _, text in block.known("_cell_modulation_dimension")), "0")
-    if dimension != "0" or any(block.has(prefix) for prefix in _MODULATED):
+    if dimension != "0" or block.has(_MODULATED):
         raise ValueError("a modulated structure (superspace group); give the average structure in three dimensions")
 
 
@@ -114,12 +112,13 @@ def _by_operations(block: Block, listed: tuple[str, ...], is_hexagonal: bool) ->
     operations, number = operations_from_triplets(listed)
     own = Setting(operations=operations, space_group=number, source=f"the {len(operations)} operations that are listed")
     contradiction = _contradiction(block, number, is_hexagonal)
-    if not contradiction:
-        return Symmetry(settings=(own,))
     larger = _larger_groups(block, operations, is_hexagonal)
-    if not larger:
+    if larger:
+        contradiction = contradiction or f"the file lists {len(operations)} operations, its symbol has more"
+        return Symmetry(settings=(*larger, own), question=contradiction)
+    if contradiction:
         raise ValueError(contradiction)
-    return Symmetry(settings=(*larger, own), question=contradiction)
+    return Symmetry(settings=(own,))
 
 
 def _larger_groups(block: Block, operations: Operations, is_hexagonal: bool) -> list[Setting]:
@@ -138,7 +137,7 @@ def _contains(larger: Operations, smaller: Operations) -> bool:
         pairs = zip(operations.rotation, operations.translation, strict=True)
         return {rotation.tobytes() + translation.tobytes() for rotation, translation in pairs}
 
-    return rows(smaller) < rows(larger)
+    return len(smaller) < len(larger) and rows(smaller) < rows(larger)
 
 
 def _by_hall(block: Block) -> Symmetry | None:

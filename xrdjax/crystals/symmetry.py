@@ -149,14 +149,14 @@ def metric_tensor(cell: Float64[np.ndarray, "6"]) -> Float64[np.ndarray, "3 3"]:
     """Return the dot products of the cell's edges in Å², from lengths in Å and angles in degrees."""
     cos_alpha, cos_beta, cos_gamma = np.cos(np.deg2rad(cell[3:]))
     cosines = np.array([[1, cos_gamma, cos_beta], [cos_gamma, 1, cos_alpha], [cos_beta, cos_alpha, 1]])
-    return cosines * np.outer(cell[:3], cell[:3])
+    return cosines * (cell[:3, None] * cell[:3])
 
 
 def metric_mismatch(operations: Operations, metric: Float64[np.ndarray, "3 3"]) -> float:
     """Return the largest relative change of a squared edge or edge product under the operations; 0 where they agree."""
     rotation = operations.rotation.astype(float)
-    edge = np.sqrt(np.diag(metric))
-    return float(np.max(np.abs(rotation.swapaxes(1, 2) @ metric @ rotation - metric) / np.outer(edge, edge)))
+    edge = np.sqrt(metric.diagonal())
+    return float(np.max(np.abs(rotation.swapaxes(1, 2) @ metric @ rotation - metric) / (edge[:, None] * edge)))
 
 
 def expand_sites(
@@ -337,7 +337,13 @@ def _parse_triplet(triplet: str) -> tuple[int, ...]:
     entries = [entry // gemmi.Op.DEN for entry in entries]
     if max(entries) > _LARGEST_ENTRY or min(entries) < -_LARGEST_ENTRY:
         raise ValueError(f"symmetry operation '{triplet[:40]}' has a number that no setting of a group needs")
+    if abs(_determinant(*entries)) != 1:
+        raise ValueError(f"symmetry operation '{triplet[:40]}' changes volumes; no symmetry does")
     return (*entries, *(shift % gemmi.Op.DEN for shift in operation.tran))
+
+
+def _determinant(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int) -> int:
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
 def _ordered(rows: Iterable[tuple[int, ...]]) -> Operations:

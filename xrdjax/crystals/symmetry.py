@@ -236,6 +236,13 @@ def coincident_pairs(fract: Float64[np.ndarray, "n 3"], metric: Float64[np.ndarr
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
+def squared_distance(
+    one: Float64[np.ndarray, "p 3"], other: Float64[np.ndarray, "p 3"], metric: Float64[np.ndarray, "3 3"]
+) -> Float64[np.ndarray, "p"]:
+    """Return the squared distances in Å² of pairs, each coordinate across the cell's faces where that is shorter."""
+    return _squared_length(_shortest(one - other), metric)
+
+
 def close_pairs(
     points: Float64[np.ndarray, "n 3"],
     fract: Float64[np.ndarray, "m 3"],
@@ -255,8 +262,7 @@ def close_pairs(
         raise ValueError(_CROWD)
     near = tree.sparse_distance_matrix(atoms, reach, p=np.inf, output_type="ndarray")
     pairs = np.stack([near["i"], near["j"]], axis=1).astype(np.int64)
-    distance2 = _squared_length(_shortest(points[pairs[:, 0]] - fract[pairs[:, 1]]), metric)
-    kept = pairs[distance2 < distance**2]
+    kept = pairs[squared_distance(points[pairs[:, 0]], fract[pairs[:, 1]], metric) < distance**2]
     return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
 
 

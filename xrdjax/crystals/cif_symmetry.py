@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from xrdjax.crystals.cif_text import UNKNOWN, Block
-from xrdjax.crystals.group_symbols import settings_of_number, settings_of_symbol
+from xrdjax.crystals.group_symbols import settings_of_code, settings_of_number, settings_of_symbol
 from xrdjax.crystals.symmetry import Operations, metric_mismatch, metric_tensor, operations_from_triplets
 
 _OPERATION_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
@@ -28,6 +28,7 @@ _NAME_TAGS = (
     "_symmetry_space_group_name_H-M_full",
 )
 _NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+_CODE_TAG = "_space_group_IT_coordinate_system_code"
 _MAGNETIC = ("_space_group_symop_magn_", "_space_group_magn_")
 _MODULATED = (
     "_cell_wave_vector_",
@@ -38,6 +39,7 @@ _MODULATED = (
 )
 _CELL_TOLERANCE = 0.01  # relative, on edge products; a cell further from its group's shape is another cell
 _MOST_LISTED = 10_000
+_TRIPLET = re.compile(r"[^\s,]+\s*,\s*[^\s,]+\s*,\s*[^\s,]+|\S+")  # the rest is refused as an operation
 _LONGEST_TRIPLET = 200  # caches keep them
 
 
@@ -100,6 +102,8 @@ def _listed_operations(block: Block) -> tuple[str, ...]:
         lines = [line.strip() for text in block.column(tag) for line in re.split(r"[\n;]", text)]
         if len(lines) > _MOST_LISTED:
             raise ValueError(f"{tag} lists {len(lines)} operations; a conventional cell has at most 192")
+        if any(line.endswith(",") for line in lines):  # blanks inside operations that are not quoted
+            lines = _TRIPLET.findall(" ".join(lines))
         if known := tuple(line[:_LONGEST_TRIPLET] for line in lines if line not in UNKNOWN):
             return known
     return ()
@@ -149,13 +153,16 @@ def _by_hall(block: Block) -> Symmetry | None:
 
 
 def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
-    """Return the settings of the Hermann–Mauguin symbol, or those of the number alone."""
+    """Return the settings of the Hermann–Mauguin symbol, or those of the number, narrowed by the code of the setting."""
+    code = next((text for _, text in block.known(_CODE_TAG)), "")
     for _, name in block.known(*_NAME_TAGS):
         groups = settings_of_symbol(name, is_hexagonal)
         if not groups:
             raise ValueError(f"space-group symbol '{name[:40]}' is unknown; list the symmetry operations")
-        return _choice(name, groups)
+        return _choice(name, [group for group in groups if group.ext == code[:1]] or groups)
     for tag, number in _declared_numbers(block):
+        if coded := settings_of_code(number, code) if code else ():
+            return _choice(coded[0].hm, coded)
         groups = settings_of_number(number, is_hexagonal)
         note = f"the standard setting {groups[0].hm} of space group {number}, for {tag} is all that the file says"
         return replace(_choice(groups[0].hm, groups), notes=(note,), is_assumed=True)

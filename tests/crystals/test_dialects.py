@@ -101,6 +101,21 @@ def test_number_alone_is_the_standard_setting_unless_atoms_are_then_too_close():
         read(text.replace("0.2 0.1 0.3", "0.03 0.03 0.03"))
 
 
+@pytest.mark.parametrize(("code", "half"), [("b1", [0, 0, 1]), ("b2", [1, 0, 1]), ("b3", [1, 0, 0])])
+def test_code_names_the_setting_of_a_number(code, half):
+    text = structure("Fe 0.2 0.1 0.3", f"_space_group_IT_number 7\n_space_group_IT_coordinate_system_code {code}")
+    crystal = read(text)
+    assert (crystal.operations.translation[1] // 12).tolist() == half
+    assert crystal.notes == ()
+
+
+@pytest.mark.parametrize("symmetry", [named("F d -3 m"), "_space_group_IT_number 227"])
+def test_code_names_the_origin(symmetry):
+    text = structure(SPINEL_2, f"{symmetry}\n_space_group_IT_coordinate_system_code 2", cell=SPINEL_CELL)
+    assert contents(read(text)) == {"Mg": 8, "Al": 16, "O": 32}
+    assert read(text).notes == ()
+
+
 def test_alternatives_without_occupancies_are_refused():
     fields = ("label", "fract_x", "fract_y", "fract_z", "disorder_group")
     assert read(structure("C1 0 0 0 .\nC2 0.4 0 0 1", named("P 1"), fields=fields)).num_atoms == 2
@@ -120,6 +135,14 @@ def test_operations_that_are_too_few_are_completed_from_the_symbol(sites):
     assert "of which the file lists 1" in " ".join(crystal.notes)
     with pytest.raises(CifError, match="'F m -3 m' says space group 225, the symmetry operations say 1"):
         read(structure(ROCK_SALT, operations("x,y,z") + "\n" + named("F m -3 m")))
+
+
+def test_centring_that_the_operations_lack_is_asked_for_though_the_number_is_the_same():
+    text = structure("Fe 0.1 0.2 0.3", operations("x,y,z", "-x,-y,-z") + "\n" + named("I -1"))
+    with pytest.raises(CifError, match="lists 2 operations, its symbol has more"):
+        read(text)
+    assert read(text.replace("loop_", formula("Fe", 4) + "loop_", 1)).num_atoms == 4
+    assert read(text.replace("loop_", formula("Fe", 2) + "loop_", 1)).num_atoms == 2
 
 
 def test_listed_operations_win_over_a_symbol_that_does_not_fit_the_formula():
@@ -173,6 +196,7 @@ def test_rhombohedral_axes_are_told_by_the_angles(symbol):
         ("+x,+y,+z", "-x,-y,-z"),
         ("'  x ,  y ,  z'", '"-x,-y,-z"'),
         ("x,y,z", "1-x,1-y,2-z"),
+        ("x, y, z", "-x, -y, -z"),
         (";\nx,y,z\n-x,-y,-z\n;",),
         ("'x,y,z; -x,-y,-z'",),
         ("x,y,z", "x,y,z", "-x,-y,-z"),

@@ -18,17 +18,19 @@ from xrdjax.crystals.cif_symmetry import Setting
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
 from xrdjax.crystals.symmetry import (
+    MERGE_DISTANCE,
     Orbits,
     close_pairs,
     expand_sites,
     expand_tensors,
     isotropic_tensors,
     metric_tensor,
+    squared_distance,
 )
 
 MAX_ATOMS = 100_000
 _MOST_IMAGES = 10  # times MAX_ATOMS, before sites that are listed twice are merged
-OVERLAP = 0.5  # Å; no two whole atoms are closer
+_OVERLAP = 0.5  # Å; no two whole atoms are closer
 _HYDROGEN_LIKE = 0.35  # Å, a covalent radius; hydrogen is often drawn too close, and tells nothing
 _EQUAL = 0.005  # occupancies that agree to two digits
 
@@ -91,11 +93,15 @@ class _Merger:
         self.occupancy = sites.occupancy.copy()
         self.is_kept: Bool[np.ndarray, "n"] = np.ones(len(sites.labels), bool)
         self.is_ambiguous = False
-        first = orbits.fract[np.flatnonzero(np.diff(orbits.site, prepend=-1))]
-        close = close_pairs(first, orbits.fract, metric)
-        close = close[orbits.site[close[:, 1]] != close[:, 0]]
-        self.pairs: Int64[np.ndarray, "p 2"] = np.stack([close[:, 0], orbits.site[close[:, 1]]], axis=1)
-        self.is_image: Bool[np.ndarray, "p"] = orbits.operation[close[:, 1]] != 0
+        first = np.flatnonzero(np.diff(orbits.site, prepend=-1))
+        close = close_pairs(orbits.fract[first], orbits.fract, metric, _OVERLAP)
+        site, atom = close[first[close[:, 0]] != close[:, 1]].T
+        other = orbits.site[atom]
+        distance2 = squared_distance(orbits.fract[first[site]], orbits.fract[atom], metric)
+        is_shared = (distance2 < MERGE_DISTANCE**2) & (site != other)
+        self.overlaps: Int64[np.ndarray, "o 2"] = np.stack([site, other], axis=1)
+        self.pairs: Int64[np.ndarray, "p 2"] = self.overlaps[is_shared]
+        self.is_image: Bool[np.ndarray, "p"] = orbits.operation[atom[is_shared]] != 0
         self._twice: list[str] = []
         self._shared: list[str] = []
 
@@ -113,13 +119,22 @@ class _Merger:
         self._refuse_overfull()
 
     def notes(self) -> list[str]:
-        """Return what was merged, a sentence a kind."""
+        """Return what was merged and what is too close, a sentence a kind."""
         notes = []
         if self._twice:
             notes.append(f"one atom that is listed twice: sites {joined(self._twice)}")
         if self._shared:
             notes.append(f"one atom whose occupancies add: sites {joined(self._shared)}")
+        if len(self.overlaps) and (crowded := self._crowded()):
+            notes.append(f"whole atoms closer than {_OVERLAP} Å: sites {joined(crowded)}")
         return notes
+
+    def _crowded(self) -> list[str]:
+        """Return the pairs of sites that are on one another, more than one atom in all."""
+        one, other = self.overlaps[self.is_kept[self.overlaps].all(axis=1)].T
+        is_whole = self.occupancy[one] + self.occupancy[other] > MAX_OCCUPANCY
+        pairs = np.unique(np.sort(np.stack([one, other], axis=1)[is_whole], axis=1), axis=0)
+        return [f"{self.sites.labels[i]} and {self.sites.labels[j]}" for i, j in pairs.tolist()]
 
     def _merge(
         self, later: int, earlier: int, is_image: bool, total: Float64[np.ndarray, "n"], images_add: bool
@@ -160,20 +175,12 @@ class _Merger:
             )
 
 
-def overlap(crystal: Crystal) -> tuple[str, str] | None:
-    """Return the species of two atoms on one another, more than one atom in all; None where there are none."""
-    atom, other = _whole_pairs(crystal, OVERLAP)
-    return (crystal.species[int(atom[0])], crystal.species[int(other[0])]) if len(atom) else None
-
-
 def tightness(crystal: Crystal) -> float:
     """Return the shortest distance over the sum of its atoms' covalent radii, infinity where it is 1 or more."""
     radius = np.array([gemmi.Element(element_of(species)).covalent_r for species in crystal.species])
     radius = np.where(radius < _HYDROGEN_LIKE, 0.0, radius)
     atom, other = _whole_pairs(crystal, 2 * float(radius.max()))
-    difference = crystal.fract[atom] - crystal.fract[other]
-    difference -= np.round(difference)
-    distance = np.sqrt(((difference @ metric_tensor(crystal.cell)) * difference).sum(axis=1))
+    distance = np.sqrt(squared_distance(crystal.fract[atom], crystal.fract[other], metric_tensor(crystal.cell)))
     span = radius[atom] + radius[other]
     is_bond = (distance < span) & (radius[atom] > 0) & (radius[other] > 0)
     return float((distance[is_bond] / span[is_bond]).min(initial=np.inf))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from xrdjax.crystals.cell_contents import OVERLAP, fill_cell, have_same_atoms, overlap, tightness
+from xrdjax.crystals.cell_contents import fill_cell, have_same_atoms, tightness
 from xrdjax.crystals.cif_sites import Sites, number_of, sites_of
 from xrdjax.crystals.cif_symmetry import Setting, symmetry_of
 from xrdjax.crystals.cif_text import Block, blocks_of, decode_cif
@@ -89,10 +89,9 @@ def _error(path: object, error: Exception) -> CifError:
 
 def _blocks_with_atoms(text: str) -> list[Block]:
     blocks = blocks_of(text)
-    with_atoms = [block for block in blocks if any(block.column(f"_atom_site_fract_{axis}") for axis in "xyz")]
-    if with_atoms:
+    if with_atoms := [block for block in blocks if block.has_column("_atom_site_fract_x")]:
         return with_atoms
-    if any(block.column("_atom_site_Cartn_x") for block in blocks):
+    if any(block.has_column("_atom_site_Cartn_x") for block in blocks):
         raise ValueError("only Cartesian coordinates (_atom_site_Cartn_x); add fractional ones (_atom_site_fract_x)")
     raise ValueError("no atoms (_atom_site_fract_x) in any data block")
 
@@ -212,8 +211,6 @@ def _doubts(block: Block, crystal: Crystal, evidence: Evidence) -> Iterator[str]
     """Yield what speaks against the crystal, or has been taken as something else."""
     if complaint := evidence.complaint(crystal):
         yield complaint
-    if (clash := overlap(crystal)) is not None:
-        yield f"{clash[0]} and {clash[1]} are closer than {OVERLAP} Å"
     stated = number_of(block.text("_cell_volume"))
     volume = float(np.sqrt(np.linalg.det(metric_tensor(crystal.cell))))
     if abs(volume / stated - 1) > _VOLUME_TOLERANCE if stated > 0 else False:

@@ -2,8 +2,8 @@
 
 python benchmarks/crystals_compared.py [WORKDIRS]
 
-All runs have the demo's network, pictures and steps, and are asked about the same real crystals that none was trained on.
-With WORKDIRS, an interrupted benchmark goes on.
+All runs have the demo's network, pictures and steps, and are asked about the same real crystals that none was trained
+on. With WORKDIRS, an interrupted benchmark goes on.
 """
 
 import json

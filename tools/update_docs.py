@@ -168,7 +168,7 @@ def crystals_compared() -> str:
     """Return what networks learn from real and procedural crystals, as a table."""
     result = _result("crystals_compared")
     rows = [
-        "| trained on | space group, top-1 | top-3 | weighted | crystal system, top-1 | weighted | its own kind, top-1 |",
+        "| trained on | space group, top-1 | top-3 | weighted | crystal system, top-1 | weighted | training, top-1 |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, run in result["runs"].items():

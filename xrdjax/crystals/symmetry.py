@@ -131,8 +131,7 @@ def operations_from_triplets(triplets: tuple[str, ...]) -> tuple[Operations, int
 
 def group_number(operations: Operations) -> int:
     """Return the space-group number, 1 to 230; raise ValueError where none is found."""
-    matrices = zip(operations.rotation.tolist(), operations.translation.tolist(), strict=True)
-    known = gemmi.find_spacegroup_by_ops(gemmi.GroupOps([_gemmi_operation(r, t) for r, t in matrices]))
+    known = find_setting(operations)
     if known is not None:
         return known.number
     try:
@@ -145,11 +144,22 @@ def group_number(operations: Operations) -> int:
     return found.number
 
 
+def find_setting(operations: Operations) -> gemmi.SpaceGroup | None:
+    """Return the setting in gemmi's tables that has these operations, None for one that is not there."""
+    matrices = zip(operations.rotation.tolist(), operations.translation.tolist(), strict=True)
+    return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([_gemmi_operation(r, t) for r, t in matrices]))
+
+
 def metric_tensor(cell: Float64[np.ndarray, "6"]) -> Float64[np.ndarray, "3 3"]:
     """Return the dot products of the cell's edges in Å², from lengths in Å and angles in degrees."""
     cos_alpha, cos_beta, cos_gamma = np.cos(np.deg2rad(cell[3:]))
     cosines = np.array([[1, cos_gamma, cos_beta], [cos_gamma, 1, cos_alpha], [cos_beta, cos_alpha, 1]])
     return cosines * (cell[:3, None] * cell[:3])
+
+
+def cell_volume(cell: Float64[np.ndarray, "6"]) -> float:
+    """Return the volume of a cell in Å³."""
+    return float(np.sqrt(np.linalg.det(metric_tensor(cell))))
 
 
 def metric_mismatch(operations: Operations, metric: Float64[np.ndarray, "3 3"]) -> float:

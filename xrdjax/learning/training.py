@@ -33,6 +33,7 @@ from xrdjax.learning.workdir import check_workdir, claim_workdir, saved_config
 from xrdjax.learning.writer import Writer
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import Batch, draw_batch
+from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH, Plan, make_plan
 
 log = logging.getLogger(__name__)
@@ -87,14 +88,12 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
     """Put the crystals on the device, plan the batches and build the step; everything is replicated by `sharding`."""
     started = time.monotonic()
     parts = {part: select_crystals(crystals, config.data, part) for part in ("train", "validation", "test")}
-    store = jax.device_put(to_device(crystals), sharding)
+    store, plan = training_source(crystals, to_device(crystals), parts["train"], config)
+    store = jax.device_put(store, sharding)
+    validation = make_plan(store, parts["validation"], config.pattern, config.augment, config.batch_size)
     optimizer = build_optimizer(config.optim, config.steps)
     graph, state = initial_state(config, optimizer)
-    plans = [
-        make_plan(store, parts[part], config.pattern, config.augment, config.batch_size)
-        for part in ("train", "validation")
-    ]
-    check_devices(plans[0], config, sharding.mesh.size)
+    check_devices(plan, config, sharding.mesh.size)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     log.info(
         "%s: %d crystals on the device in %.1f s; network of %.2f million parameters",
@@ -104,8 +103,8 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
         config=config,
         state=jax.device_put(state, sharding),
         store=store,
-        plan=jax.device_put(plans[0], sharding),
-        validation_plan=jax.device_put(plans[1], sharding),
+        plan=jax.device_put(plan, sharding),
+        validation_plan=jax.device_put(validation, sharding),
         root=jax.device_put(jax.random.key(config.seed), sharding),
         step=jax.jit(make_step(graph, optimizer, config), donate_argnums=0),
         evaluate=jax.jit(make_evaluate(graph, config)),

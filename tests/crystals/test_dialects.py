@@ -123,6 +123,12 @@ def test_alternatives_without_occupancies_are_refused():
         read(structure("C1 0 0 0 1\nC2 0.4 0 0 2", named("P 1"), fields=fields))
 
 
+def test_origin_is_told_where_the_other_puts_two_atoms_on_one_place():
+    crystal = read(structure("Mg 0 0 0\nAl 0.25 0.25 0.25", named("F d -3 m"), cell="10 10 10 90 90 90"))
+    assert contents(crystal) == {"Mg": 16, "Al": 32}
+    assert crystal.notes == ("origin 2 of 'F d -3 m': told by the distances",)
+
+
 ROCK_SALT = "Na 0 0 0\nCl 0.5 0.5 0.5"
 ALL_ROCK_SALT = ROCK_SALT + "\nNa 0 .5 .5\nNa .5 0 .5\nNa .5 .5 0\nCl .5 0 0\nCl 0 .5 0\nCl 0 0 .5"
 

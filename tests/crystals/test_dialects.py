@@ -173,6 +173,13 @@ def test_shared_place_of_one_species_adds():
     assert "occupancies add: sites C1 and C1'" in " ".join(crystal.notes)
 
 
+@pytest.mark.parametrize("occupancies", [(0.75, 0.75), (0.4, 0.4, 0.4), (1, 0.5), (0.7, 0.6)])
+def test_shared_place_of_one_species_is_not_overfilled(occupancies):
+    rows = "\n".join(f"C{number} 0.1 0.2 0.3 {occupancy}" for number, occupancy in enumerate(occupancies))
+    with pytest.raises(CifError, match="share one place with occupancies of"):
+        read(structure(rows, named("P 1")))
+
+
 @pytest.mark.parametrize(("stated", "expected"), [("Fe O", 1), ("Fe2 O", 2)])
 def test_half_atom_and_its_image_are_told_by_the_formula(stated, expected):
     sites = "O 0 0 0 1\nFe1 0.1 0.2 0.3 0.5\nFe2 -0.1 -0.2 -0.3 0.5"

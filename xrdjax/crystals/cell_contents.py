@@ -2,7 +2,7 @@
 
 Sites within `MERGE_DISTANCE` of each other, or of each other's images, share one place. Different species share it with
 occupancies that add to 1 or less. Sites of one species there are one atom: their occupancies add if they fit into one
-place. If they do not, whole ones, and equal ones that are images, are an atom that is listed twice; all else is refused.
+place. If they do not, whole ones, and equal ones that are images, are one atom, listed twice; all else is refused.
 Of two sites that are images of each other with occupancies that would fit, nobody can tell without the formula which it
 is: `images_add` is the reading, and `Contents.is_ambiguous` says that there are two.
 """

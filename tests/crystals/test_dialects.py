@@ -123,6 +123,12 @@ def test_alternatives_without_occupancies_are_refused():
         read(structure("C1 0 0 0 1\nC2 0.4 0 0 2", named("P 1"), fields=fields))
 
 
+def test_origin_is_told_where_the_other_puts_two_atoms_on_one_place():
+    crystal = read(structure("Mg 0 0 0\nAl 0.25 0.25 0.25", named("F d -3 m"), cell="10 10 10 90 90 90"))
+    assert contents(crystal) == {"Mg": 16, "Al": 32}
+    assert crystal.notes == ("origin 2 of 'F d -3 m': told by the distances",)
+
+
 ROCK_SALT = "Na 0 0 0\nCl 0.5 0.5 0.5"
 ALL_ROCK_SALT = ROCK_SALT + "\nNa 0 .5 .5\nNa .5 0 .5\nNa .5 .5 0\nCl .5 0 0\nCl 0 .5 0\nCl 0 0 .5"
 
@@ -165,6 +171,13 @@ def test_shared_place_of_one_species_adds():
     crystal = read(structure("C1 0.1 0.2 0.3 0.6\nC1' 0.1 0.202 0.3 0.4\nO 0.5 0.5 0.1 1", named("P 1")))
     assert contents(crystal) == {"C": 1, "O": 1}
     assert "occupancies add: sites C1 and C1'" in " ".join(crystal.notes)
+
+
+@pytest.mark.parametrize("occupancies", [(0.75, 0.75), (0.4, 0.4, 0.4), (1, 0.5), (0.7, 0.6)])
+def test_shared_place_of_one_species_is_not_overfilled(occupancies):
+    rows = "\n".join(f"C{number} 0.1 0.2 0.3 {occupancy}" for number, occupancy in enumerate(occupancies))
+    with pytest.raises(CifError, match="share one place with occupancies of"):
+        read(structure(rows, named("P 1")))
 
 
 @pytest.mark.parametrize(("stated", "expected"), [("Fe O", 1), ("Fe2 O", 2)])

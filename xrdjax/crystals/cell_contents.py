@@ -2,9 +2,9 @@
 
 Sites within `MERGE_DISTANCE` of each other, or of each other's images, share one place. Different species share it with
 occupancies that add to 1 or less. Sites of one species there are one atom: their occupancies add if they fit into one
-place; if they do not, equal ones are an atom that is listed twice, and everything else is refused. Of two sites that
-are images of each other with occupancies that would fit, nobody can tell without the formula which it is:
-`images_add` is the reading, and `Contents.is_ambiguous` says that there are two.
+place. If they do not, whole ones, and equal ones that are images, are one atom, listed twice; all else is refused.
+Of two sites that are images of each other with occupancies that would fit, nobody can tell without the formula which it
+is: `images_add` is the reading, and `Contents.is_ambiguous` says that there are two.
 """
 
 from dataclasses import dataclass
@@ -114,8 +114,12 @@ class _Merger:
         later, earlier = self.pairs.T
         same = np.flatnonzero((species[later] == species[earlier]) & (earlier < later))
         total = self._totals()
-        for pair in same:
-            self._merge(int(later[pair]), int(earlier[pair]), bool(self.is_image[pair]), total, images_add)
+        columns = (later[same], earlier[same], self.is_image[same])
+        kept = [True] * len(species)  # a list, for there may be a million pairs
+        for site, other, is_image in zip(*(column.tolist() for column in columns), strict=True):
+            if kept[site] and kept[other]:
+                kept[site] = not self._merge(site, other, is_image, total, images_add)
+        self.is_kept = np.array(kept)
         self._refuse_overfull()
 
     def notes(self) -> list[str]:
@@ -138,23 +142,22 @@ class _Merger:
 
     def _merge(
         self, later: int, earlier: int, is_image: bool, total: Float64[np.ndarray, "n"], images_add: bool
-    ) -> None:
-        """Leave out the later of two sites if both are one atom."""
-        if not (self.is_kept[later] and self.is_kept[earlier]):
-            return
+    ) -> bool:
+        """Tell whether two sites are one atom, which then has the place and the label of the earlier."""
         labels = f"{self.sites.labels[earlier]} and {self.sites.labels[later]}"
         first, second = self.sites.occupancy[[earlier, later]]
         is_equal = abs(first - second) < _EQUAL
         fits = total[later] <= MAX_OCCUPANCY
+        is_whole = min(first, second) > 1 - _EQUAL
         self.is_ambiguous |= bool(is_equal and fits and is_image)
-        if is_equal and (not fits or (is_image and not images_add)):
+        if is_equal and ((not fits and (is_image or is_whole)) or (is_image and not images_add)):
             self._twice.append(labels)
         elif fits:
             self.occupancy[earlier] = min(self.occupancy[earlier] + second, 1.0)
             self._shared.append(labels)
         else:
-            return
-        self.is_kept[later] = False
+            return False
+        return True
 
     def _totals(self) -> Float64[np.ndarray, "n"]:
         """Return the occupancy of each site's place, over all that share it and are kept."""

@@ -65,12 +65,14 @@ class Symmetry:
     Attributes:
         settings: one or more.
         question: what to say where nothing decides between them.
+        are_origins: whether they differ in the origin; distances between atoms may decide then.
         notes: what was decided already.
         is_assumed: whether it is the standard setting of a number, for the block names no setting.
     """
 
     settings: tuple[Setting, ...]
     question: str = ""
+    are_origins: bool = False
     notes: tuple[str, ...] = ()
     is_assumed: bool = False
 
@@ -153,7 +155,7 @@ def _by_hall(block: Block) -> Symmetry | None:
 
 
 def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
-    """Return the settings of the Hermann–Mauguin symbol, or those of the number, narrowed by the code of the setting."""
+    """Return the settings of the Hermann–Mauguin symbol, or of the number, narrowed by the code of the setting."""
     code = next((text for _, text in block.known(_CODE_TAG)), "")
     for _, name in block.known(*_NAME_TAGS):
         groups = settings_of_symbol(name, is_hexagonal)
@@ -164,17 +166,20 @@ def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
         if coded := settings_of_code(number, code) if code else ():
             return _choice(coded[0].hm, coded)
         groups = settings_of_number(number, is_hexagonal)
-        note = f"the standard setting {groups[0].hm} of space group {number}, for {tag} is all that the file says"
-        return replace(_choice(groups[0].hm, groups), notes=(note,), is_assumed=True)
+        standard = f"the standard setting {groups[0].hm} of space group {number}"
+        return replace(
+            _choice(groups[0].hm, groups), notes=(f"{standard}, for {tag} is all that the file says",), is_assumed=True
+        )
     raise ValueError("no symmetry: neither operations (_space_group_symop_operation_xyz) nor a symbol nor a number")
 
 
 def _choice(name: str, groups: Sequence[gemmi.SpaceGroup]) -> Symmetry:
     """Return one setting a group; several have different origins."""
-    are_several = len(groups) > 1
-    settings = [_setting(group, f"origin {group.ext} of '{name[:40]}'" if are_several else "") for group in groups]
+    if len(groups) == 1:
+        return Symmetry(settings=(_setting(groups[0]),))
+    settings = tuple(_setting(group, f"origin {group.ext} of '{name[:40]}'") for group in groups)
     question = f"'{name[:40]}' has two origins; list the symmetry operations or append :1 or :2"
-    return Symmetry(settings=tuple(settings), question=question if are_several else "")
+    return Symmetry(settings=settings, question=question, are_origins=True)
 
 
 def _fitting(symmetry: Symmetry, cell: Float64[np.ndarray, "6"]) -> tuple[Setting, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import gemmi
 
-MAX_BYTES = 20_000_000  # larger text of many short values would take more than 1 GB while it is parsed
+MAX_BYTES = 16_000_000  # larger text of many short values would take more than 1 GB while it is parsed
 UNKNOWN = frozenset(("?", ".", ""))
 _TAGS_OF_A_CRYSTAL = (
     "_atom_site",

@@ -40,10 +40,12 @@ MADE_UP_SITES = 8
 TARGET_ATOMS = (4, 160)  # made-up templates are filled up to a number between, drawn evenly by its logarithm
 LARGEST_TARGET = 256  # for groups that have no template below
 CHUNK = 512  # crystals made at a time
-TRIALS = 24  # crystals of each template that are measured
-ROOMIEST = 2.2, 1.6  # median volume, in volumes of the atoms, of observed and of made-up templates
-MOST_REFUSED = 0.25, 0.04  # share of them that do not fit
-MOST_VERIFIED = 80  # made-up templates of each group
+FIRST_TRIALS, TRIALS = 5, 24  # crystals of each template that are measured
+# Of observed templates, of made-up ones where a group lacks better ones, of others:
+ROOMIEST = 2.2, 2.0, 1.6  # median volume, in volumes of the atoms
+MOST_REFUSED = 0.25, 0.1, 0.04  # share of crystals that do not fit
+MOST_VERIFIED = 128  # made-up templates of each group
+TRIED = 1024  # made-up templates of each group, before any is measured
 
 
 def main() -> None:
@@ -59,12 +61,15 @@ def main() -> None:
     print(f"{len(table.group)} Wyckoff positions in {time.monotonic() - started:.0f} s", flush=True)
     store = CrystalStore.open("open")
     observed = observed_keys(store, table)
-    made_up = {key for group in range(1, 231) for key in made_up_keys(group, 4 * arguments.templates, table)}
+    made_up = {key for group in range(1, 231) for key in made_up_keys(group, TRIED, table)}
     keys = sorted(observed | made_up)
     candidates = make_library(keys, [key in observed for key in keys], table)
     print(f"{len(observed)} observed and {len(made_up - observed)} made-up candidates", flush=True)
-    is_right = verify(candidates, store, table, arguments.draws, arguments.processes)
-    kept = keep_some(candidates, is_right, arguments.templates)
+    make = Maker(candidates, store, table)
+    score = compactness(make, candidates)
+    print(f"{np.isfinite(score).sum()} are compact enough, {time.monotonic() - started:.0f} s", flush=True)
+    is_right = verify(candidates, score, make, arguments.draws, arguments.processes)
+    kept = keep_some(candidates, np.where(is_right, score, np.inf), arguments.templates)
     write(arguments.out, table, kept)
     report(kept, candidates, is_right, table)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {time.monotonic() - started:.0f} s")
@@ -124,9 +129,8 @@ def letter_from_spglib(
     general = [operations.apply(random.random(3)) for _ in range(2)]
     fract = np.concatenate([operations.apply(site)[position.orbit], *general])
     kinds = np.repeat([1, 2, 3], [len(position.orbit), len(operations), len(operations)])
-    data = spglib.get_symmetry_dataset(
-        (generic_rows(group, random), fract, kinds), symprec=1e-4, hall_number=hall_number(group, operations)
-    )
+    cell = generic_rows(group, random).tolist(), fract.tolist(), kinds.tolist()
+    data = spglib.get_symmetry_dataset(cell, symprec=1e-4, hall_number=hall_number(group, operations))
     assert data is not None
     assert data.number == group
     moved = fract[: len(position.orbit)] @ data.transformation_matrix.T + data.origin_shift
@@ -163,13 +167,12 @@ def generic_rows(group: int, random: np.random.Generator) -> np.ndarray:
 
 def hall_number(group: int, operations: Operations) -> int:
     """Return spglib's number of the setting that has just these operations."""
+    ours = rows_of(operations.rotation, operations.translation / 24)
     for number in range(1, 531):
-        if spglib.get_spacegroup_type(number).number != group:
-            continue
-        theirs = spglib.get_symmetry_from_database(number)
-        if rows_of(theirs["rotations"], theirs["translations"]) == rows_of(
-            operations.rotation, operations.translation / 24
-        ):
+        kind, theirs = spglib.get_spacegroup_type(number), spglib.get_symmetry_from_database(number)
+        assert kind is not None
+        assert theirs is not None
+        if kind.number == group and rows_of(theirs["rotations"], theirs["translations"]) == ours:
             return number
     raise AssertionError(f"no setting of spglib's for group {group}")
 
@@ -227,14 +230,9 @@ def made_up_key(group: int, most_atoms: float, random: np.random.Generator, tabl
     return tuple(sorted(tuple(sorted(some)) for some in by_species.values()))
 
 
-def verify(
-    library: TemplateLibrary, store: CrystalStore, table: WyckoffTable, draws: int, processes: int
-) -> np.ndarray:
-    """Return which templates give crystals that are not too roomy and always have exactly their group."""
-    make = Maker(library, store, table)
-    is_right = is_compact(make, library)
-    print(f"{is_right.sum()} of {len(library)} are compact enough", flush=True)
-    is_right &= first_few(library, is_right)
+def verify(library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: int, processes: int) -> np.ndarray:
+    """Return which templates always give crystals of exactly their group, of the best ones and all observed ones."""
+    is_right = np.isfinite(score) & (library.is_observed | best_of_groups(library, score, MOST_VERIFIED))
     with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
         for number in range(draws):
             some = np.flatnonzero(is_right)
@@ -247,25 +245,36 @@ def verify(
     return is_right
 
 
-def first_few(library: TemplateLibrary, is_right: np.ndarray) -> np.ndarray:
-    """Return the observed templates, and of the others so many of each group as are worth verifying."""
-    chosen = library.is_observed.copy()
+def best_of_groups(library: TemplateLibrary, score: np.ndarray, most: int) -> np.ndarray:
+    """Return the made-up templates of each group that have the lowest scores."""
+    chosen = np.zeros(len(library), bool)
     for group in range(1, 231):
-        others = np.flatnonzero(is_right & ~library.is_observed & (library.group == group))
-        chosen[np.random.default_rng([group, 3]).permutation(others)[:MOST_VERIFIED]] = True
+        others = np.flatnonzero(np.isfinite(score) & ~library.is_observed & (library.group == group))
+        chosen[others[np.argsort(score[others], kind="stable")][:most]] = True
     return chosen
 
 
-def is_compact(make: "Maker", library: TemplateLibrary) -> np.ndarray:
-    """Return the templates whose crystals are nearly always accepted, and mostly need little more than their atoms."""
-    kept = np.zeros(len(library), bool)
+def compactness(make: "Maker", library: TemplateLibrary) -> np.ndarray:
+    """Return a score: infinite for templates of roomy crystals, random below 1 for compact ones, more in between.
+
+    A first few crystals tell most of the roomy ones.
+    """
+    score = np.full(len(library), np.inf)
+    random = np.random.default_rng(4).random(len(library))
     for some in make.chunks(np.arange(len(library))):
-        trials = [make.roominess(some, seed) for seed in range(TRIALS)]
-        refused = np.mean([np.isinf(trial) for trial in trials], axis=0)
-        median = np.median(trials, axis=0)
-        observed = library.is_observed[some]
-        kept[some] = (refused <= np.where(observed, *MOST_REFUSED)) & (median <= np.where(observed, *ROOMIEST))
-    return kept
+        first = [make.roominess(some, seed) for seed in range(FIRST_TRIALS)]
+        left = some[np.median(first, axis=0) <= ROOMIEST[0]]
+        if not len(left):
+            continue
+        trials = np.array([make.roominess(left, FIRST_TRIALS + seed) for seed in range(TRIALS)])
+        refused, median = np.isinf(trials).mean(axis=0), np.median(trials, axis=0)
+        observed = library.is_observed[left]
+        within = [
+            (refused <= most) & (median <= roomiest) for most, roomiest in zip(MOST_REFUSED, ROOMIEST, strict=True)
+        ]
+        made_up = np.where(within[2], random[left], np.where(within[1], median + 4 * refused, np.inf))
+        score[left] = np.where(observed, np.where(within[0], 0, np.inf), made_up)
+    return score
 
 
 class Maker:
@@ -313,17 +322,13 @@ def found_group(rows: np.ndarray, fract: np.ndarray, species: np.ndarray) -> int
     """Return the space group that spglib finds, 0 for none."""
     if not len(fract):
         return 0
-    data = spglib.get_symmetry_dataset((rows.astype(float), fract, species), symprec=SYMPREC)
+    data = spglib.get_symmetry_dataset((rows.tolist(), fract.tolist(), species.tolist()), symprec=SYMPREC)
     return 0 if data is None else data.number
 
 
-def keep_some(library: TemplateLibrary, is_right: np.ndarray, most_made_up: int) -> TemplateLibrary:
-    """Return the templates that are right: all that were observed, and so many others of each group."""
-    kept = is_right & library.is_observed
-    for group in range(1, 231):
-        others = np.flatnonzero(is_right & ~library.is_observed & (library.group == group))
-        chosen = np.random.default_rng([group, 2]).permutation(others)[:most_made_up]
-        kept[chosen] = True
+def keep_some(library: TemplateLibrary, score: np.ndarray, most_made_up: int) -> TemplateLibrary:
+    """Return the templates of finite score: all that were observed, and so many others of each group."""
+    kept = np.isfinite(score) & library.is_observed | best_of_groups(library, score, most_made_up)
     in_site = np.repeat(kept, library.num_sites)
     return TemplateLibrary(
         group=library.group[kept],

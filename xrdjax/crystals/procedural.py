@@ -199,11 +199,24 @@ def make_crystal(
     def is_refused(state: tuple[Int[Array, ""], Made]) -> Bool[Array, ""]:
         return ~state[1].fits & (state[0] < attempts)
 
-    def again(state: tuple[Int[Array, ""], Made]) -> tuple[Int[Array, ""], Made]:
+    def attempt(state: tuple[Int[Array, ""], Made]) -> tuple[Int[Array, ""], Made]:
         return state[0] + 1, _attempt(jax.random.fold_in(key, state[0]), factory, template, sites)
 
-    first = jnp.ones((), jnp.int32), _attempt(jax.random.fold_in(key, 0), factory, template, sites)
-    return jax.lax.while_loop(is_refused, again, first)[1]
+    return jax.lax.while_loop(is_refused, attempt, (jnp.zeros((), jnp.int32), _nothing(num_atoms)))[1]
+
+
+def _nothing(num_atoms: int) -> Made:
+    """Return what stands for a crystal before the first attempt."""
+    whole = jnp.zeros(num_atoms, jnp.int32)
+    return Made(
+        fract=jnp.zeros((num_atoms, 3), jnp.uint32),
+        species=whole,
+        rank=whole,
+        occupancy=jnp.zeros(num_atoms),
+        direct=jnp.zeros((3, 3)),
+        reciprocal=jnp.zeros((3, 3)),
+        fits=jnp.zeros((), bool),
+    )
 
 
 def _lay_out(factory: Factory, template: Int[Array, ""], num_atoms: int) -> _Sites:

@@ -1,8 +1,8 @@
 """Which templates made-up crystals are drawn from, and how often; and such crystals on the host, to look at.
 
 The law is a list of templates of which each entry is equally likely. `groups="balanced"` gives all space groups equally
-many entries, `"training"` each in proportion to its crystals in the training split. `statistics="uniform"` divides those
-of a group among made-up templates, `"training"` among the templates of the training crystals by their number, as
+many entries, `"training"` each in proportion to its crystals in the training split. `statistics="uniform"` divides
+those of a group among made-up templates, `"training"` among the templates of the training crystals by their number, as
 Schopmans, Reiser and Friederich did for powder patterns (Digital Discovery 2, 1414 (2023), doi 10.1039/D3DD00071K);
 elements then are as frequent as in the training split, too. No crystal outside the training split is looked at.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int64, Key
+from jaxtyping import Array, Int, Int64, Integer, Key
 
 from xrdjax.config import ProceduralConfig, SelectionConfig
 from xrdjax.crystals.crystal import Crystal
@@ -98,7 +98,7 @@ def _group_share(
 ) -> Int64[np.ndarray, "231"]:
     """Return how many entries each group gets; none where it has no template."""
     has_template = np.bincount(library.group, weights=weight, minlength=NUM_GROUPS + 1) > 0
-    wanted = np.ones(NUM_GROUPS + 1)
+    wanted = np.ones(NUM_GROUPS + 1, int)
     if procedural.groups == "training":
         wanted = np.bincount(statistics.space_group, minlength=NUM_GROUPS + 1)
     wanted[0] = 0
@@ -106,8 +106,8 @@ def _group_share(
     if len(missing):
         log.warning("no crystals of %d space groups are made up: %s", len(missing), ", ".join(map(str, missing)))
     wanted = np.where(has_template, wanted, 0)
-    total = ENTRIES * (np.count_nonzero(wanted) if procedural.groups == "balanced" else NUM_GROUPS)
-    return apportion(wanted, int(total))
+    num_groups = np.count_nonzero(wanted) if procedural.groups == "balanced" else NUM_GROUPS
+    return apportion(wanted, ENTRIES * int(num_groups))
 
 
 def _entries(
@@ -121,7 +121,7 @@ def _entries(
     return np.repeat(np.arange(len(group)), count)
 
 
-def apportion(weight: Int64[np.ndarray, "n"], total: int) -> Int64[np.ndarray, "n"]:
+def apportion(weight: Integer[np.ndarray, "n"], total: int) -> Int64[np.ndarray, "n"]:
     """Divide a whole number in proportion to weights, by the largest remainders; equal ones go to the front."""
     exact = weight * (total / weight.sum())
     count = np.floor(exact).astype(int)

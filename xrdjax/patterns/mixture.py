@@ -1,9 +1,10 @@
 """Batches of stored and made-up crystals: each kind has its own slots, its own list of pairs and its own buckets.
 
 How large a made-up crystal is, is known only when it has been made. Its bucket is therefore bounded by the limits
-within which crystals are accepted: volume V, longest edge E, smallest height H between lattice planes. The zone [uvw] of
-a cell has one reflection in each A* = |t|/V of its plane, |t| ≥ H max(|u|, |v|, |w|), and no reflection is shorter than
-1/E. Rows in a disc of radius g, at least √3/(2E) apart, then hold at most π g²/A* + (2 + 4/√3) g E + 1 reflections.
+within which crystals are accepted: volume V, longest edge E, smallest height H between lattice planes. The zone [uvw]
+of a cell has one reflection in each A* = |t|/V of its plane, where |t| ≥ H max(|u|, |v|, |w|), and no reflection is
+shorter than 1/E. Rows in a disc of radius g, at least √3/(2E) apart, then hold at most π g²/A* + (2 + 4/√3) g E + 1
+reflections.
 """
 
 import math

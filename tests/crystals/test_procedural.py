@@ -1,15 +1,18 @@
 """Made-up crystals: of exactly their group and family, with room for every atom, from training crystals alone."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 import spglib
 
 import xrdjax
-from xrdjax.config import ProceduralConfig
+from xrdjax.config import ProceduralConfig, SelectionConfig
 from xrdjax.crystals.elements import covalent_radii
 from xrdjax.crystals.procedural import CONTACT, MAX_EDGE, MIN_HEIGHT, make_crystal, max_volume
 from xrdjax.crystals.repertoire import apportion, make_on_host, make_repertoire
+from xrdjax.crystals.selection import select
 from xrdjax.crystals.statistics import crystal_statistics
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import crystal_system_index
@@ -27,7 +30,7 @@ def store():
 
 @pytest.fixture(scope="module")
 def repertoire(store):
-    return make_repertoire(store, store.part("random", "train"), ProceduralConfig())
+    return make_repertoire(store, select(store, SelectionConfig()).crystals("train"), ProceduralConfig())
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +144,7 @@ def test_nothing_but_the_training_split_is_looked_at(tiny_store):
     training, others = np.arange(0, len(tiny_store), 2), np.arange(1, len(tiny_store), 2)
     before = crystal_statistics(tiny_store, training, library, table)
     for crystals, is_same in ((others, True), (training, False)):
-        changed = CrystalStore(
-            {**tiny_store._arrays, "cell": stretched(tiny_store.cell, crystals)}, header_of(tiny_store)
-        )
+        changed = CrystalStore(replace(tiny_store.columns, cell=stretched(tiny_store.cell, crystals)))
         after = crystal_statistics(changed, training, library, table)
         for name in ("shape", "fullness", "element_volume", "element_count", "template"):
             same = np.array_equal(getattr(before, name), getattr(after, name))
@@ -157,12 +158,8 @@ def stretched(cell, crystals):
     return cell
 
 
-def header_of(store):
-    return {"title": "", "species": store.species, "sources": [], "seed": 0, "sha256": ""}
-
-
 def test_templates_of_training_crystals_are_as_frequent_as_there(store):
-    training = store.part("random", "train")
+    training = select(store, SelectionConfig()).crystals("train")
     procedural = ProceduralConfig(groups="training", statistics="training")
     repertoire = make_repertoire(store, training, procedural)
     group = np.asarray(repertoire.factory.space_group)[repertoire.entries]

@@ -273,13 +273,12 @@ def _attempt(key: Key[Array, ""], factory: Factory, template: Int[Array, ""], si
 
 
 def _draw_words(key: Key[Array, ""], num_sites: int) -> _Words:
-    shapes = _Words(
-        cell=(CELLS,), blur=(CELLS, 5), place=(num_sites, 3), rung=(NUM_RUNGS,), first_rung=(),
-        element=(NUM_ELEMENTS,), dealing=(DEALINGS, NUM_RUNGS), fullness=(),
+    shapes: tuple[tuple[int, ...], ...] = (
+        (CELLS,), (CELLS, 5), (num_sites, 3), (NUM_RUNGS,), (), (NUM_ELEMENTS,), (DEALINGS, NUM_RUNGS), (),
     )  # fmt: skip
     stops = np.cumsum([math.prod(shape) for shape in shapes])
     parts = jnp.split(jax.random.bits(key, (int(stops[-1]),)), stops[:-1])
-    return _Words(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
+    return _Words._make(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
 def _uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+DISTRIBUTIONS = ("contact", "volume", "atoms")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -164,6 +165,32 @@ def ingest_short() -> str:
     return f"{files:,} CIFs become a store in {_minutes(seconds)} ({rate:,.0f} a second) on {_where(result)}.\n"
 
 
+def procedural() -> str:
+    """Return labels, cost and distributions of made-up crystals."""
+    result = _result("procedural")
+    cost = result["cost"]
+    lines = []
+    for name, found in result["labels"].items():
+        others = ", ".join(f"{entry['made_for']} found as {entry['found']}" for entry in found["others"][:20])
+        lines.append(
+            f"* {name}: of {found['crystals']:,} crystals of {found['groups']} groups, from "
+            f"{result['templates'][name]:,} templates, spglib finds {100 * found['right']:.3f} % in their group at 1e-3 Å"
+            + (f" (the others: {others})." if others else ".")
+        )
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in cost["patterns_per_second"].items())
+    lines += [
+        f"* Making a crystal takes {cost['making_us_per_crystal']:.0f} µs, {100 * cost['share_of_making']:.1f} % of making "
+        f"and drawing it at 128 × 128. Patterns a second: {rates}.",
+        "",
+        "| median (5 % to 95 %) | shortest contact / sum of radii | volume an atom, Å³ | atoms in the cell |",
+        "|---|---|---|---|",
+    ]
+    for name, some in result["distributions"].items():
+        cells = (f"{some[key]['50']:.3g} ({some[key]['5']:.3g} to {some[key]['95']:.3g})" for key in DISTRIBUTIONS)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"{_where(result)}."]) + "\n"
+
+
 def crystals_compared() -> str:
     """Return what networks learn from real and procedural crystals, as a table."""
     result = _result("crystals_compared")
@@ -218,6 +245,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         convolutions,
         crystals_compared,
         ingest,
+        procedural,
         ingest_short,
     )
 }

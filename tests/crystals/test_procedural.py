@@ -19,6 +19,7 @@ from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.crystals.templates import template_library
 from xrdjax.crystals.wyckoff import wyckoff_table
 from xrdjax.diffraction.lattice import direct_basis
+from xrdjax.errors import ConfigError
 
 OF_GROUP = 2
 
@@ -176,6 +177,26 @@ def test_templates_of_training_crystals_are_as_frequent_as_there(store):
 def test_balanced_groups_are_equally_likely(repertoire):
     count = np.bincount(np.asarray(repertoire.factory.space_group)[repertoire.entries], minlength=231)[1:]
     assert len(set(count.tolist())) == 1
+
+
+def test_a_prior_of_ones_own_decides(store, tmp_path):
+    training = select(store, SelectionConfig()).crystals("train")
+    path = tmp_path / "prior.csv"
+    path.write_text("225,3\n62,1\n1,0\n")
+    repertoire = make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    group = np.asarray(repertoire.factory.space_group)[repertoire.entries]
+    assert np.unique(group).tolist() == [62, 225]
+    assert (group == 225).mean() == 0.75
+    for text, complaint in (
+        ("231,1\n", "line 1: '231,1'"),
+        ("5,-1\n", "0 or more"),
+        ("5,0\n", "no group has a weight"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=complaint):
+            make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    with pytest.raises(ConfigError, match="expected balanced, training, or a CSV"):
+        make_repertoire(store, training, ProceduralConfig(groups="ballanced"))
 
 
 def test_apportioned_numbers_add_up():

@@ -6,7 +6,7 @@ Positions are derived from gemmi's operations in the reference settings, their l
 are made up at random, up to `--templates` a group, or taken from the embedded set, up to `MOST_SITES` sites and
 `MOST_ATOMS` atoms. Of each, crystals are made as in training. It is kept if they are of reasonable size, that is, few
 cells are too large to be accepted and the median volume is at most `ROOMIEST` times that of the atoms, and if `--draws`
-of them all have exactly their group by spglib at 1e-3 Å.
+of them all have exactly their group by spglib at 1e-3 Å, and no smaller cell.
 """
 
 import argparse
@@ -245,8 +245,10 @@ def verify(library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: in
             progress = tqdm(total=len(some), desc=f"draw {number + 1}", mininterval=20)
             for templates in make.chunks(some):
                 made = make.crystals(templates, seed=1000 + number)
-                found = list(pool.map(found_group, *zip(*made, strict=True), chunksize=16))
-                is_right[templates] = np.array(found) == library.group[templates]
+                found = np.array(list(pool.map(found_symmetry, *zip(*made, strict=True), chunksize=16)))
+                group = library.group[templates].astype(int)
+                expected = np.stack([group, np.diff(make.table.operation_offset.astype(int))[group - 1]], axis=1)
+                is_right[templates] = (found == expected).all(axis=1)
                 progress.update(len(templates))
     return is_right
 
@@ -308,7 +310,7 @@ class Maker:
     def __init__(self, library: TemplateLibrary, store: CrystalStore, table: WyckoffTable) -> None:
         statistics = crystal_statistics(store, select(store, SelectionConfig()).crystals("train"), library, table)
         self.factory = make_factory(library, np.arange(len(library)), statistics, table)
-        self.num_atoms = library.num_atoms(table)
+        self.num_atoms, self.table = library.num_atoms(table), table
         self.element_volume = np.asarray(self.factory.element_volume)
 
         def attempt(key: jax.Array, factory: Factory, template: jax.Array, num_atoms: int) -> Made:
@@ -343,12 +345,10 @@ class Maker:
         return [(rows, fract[:size] / 2.0**32, species[:size]) for rows, fract, species, size in cells]
 
 
-def found_group(rows: np.ndarray, fract: np.ndarray, species: np.ndarray) -> int:
-    """Return the space group that spglib finds, 0 for none."""
-    if not len(fract):
-        return 0
+def found_symmetry(rows: np.ndarray, fract: np.ndarray, species: np.ndarray) -> tuple[int, int]:
+    """Return the space group that spglib finds and the number of operations; more than the group's: a smaller cell."""
     data = spglib.get_symmetry_dataset((rows.tolist(), fract.tolist(), species.tolist()), symprec=SYMPREC)
-    return 0 if data is None else data.number
+    return (0, 0) if data is None else (data.number, len(data.rotations))
 
 
 def keep_some(library: TemplateLibrary, score: np.ndarray, most_made_up: int) -> TemplateLibrary:

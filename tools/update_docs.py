@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-DISTRIBUTIONS = ("contact", "volume", "atoms")
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -165,32 +164,6 @@ def ingest_short() -> str:
     return f"{files:,} CIFs become a store in {_minutes(seconds)} ({rate:,.0f} a second) on {_where(result)}.\n"
 
 
-def procedural() -> str:
-    """Return labels, cost and distributions of made-up crystals."""
-    result = _result("procedural")
-    cost = result["cost"]
-    lines = []
-    for name, found in result["labels"].items():
-        others = ", ".join(f"{entry['made_for']} found as {entry['found']}" for entry in found["others"][:20])
-        lines.append(
-            f"* {name}: of {found['crystals']:,} crystals of {found['groups']} groups, from "
-            f"{result['templates'][name]:,} templates, spglib finds {100 * found['right']:.3f} % in their group at 1e-3 Å"
-            + (f" (the others: {others})." if others else ".")
-        )
-    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in cost["patterns_per_second"].items())
-    lines += [
-        f"* Making a crystal takes {cost['making_us_per_crystal']:.0f} µs, {100 * cost['share_of_making']:.1f} % of making "
-        f"and drawing it at 128 × 128. Patterns a second: {rates}.",
-        "",
-        "| median (5 % to 95 %) | shortest contact / sum of radii | volume an atom, Å³ | atoms in the cell |",
-        "|---|---|---|---|",
-    ]
-    for name, some in result["distributions"].items():
-        cells = (f"{some[key]['50']:.3g} ({some[key]['5']:.3g} to {some[key]['95']:.3g})" for key in DISTRIBUTIONS)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", f"{_where(result)}."]) + "\n"
-
-
 def crystals_compared() -> str:
     """Return what networks learn from real and procedural crystals, as a table."""
     result = _result("crystals_compared")
@@ -209,6 +182,44 @@ def crystals_compared() -> str:
     rows.append(f"| *always the commonest* | {100 * group:.1f} % | | | {100 * system:.1f} % | | |")
     run = next(iter(result["runs"].values()))
     return "\n".join([*rows, "", f"{run['steps']:,} steps each; {_where(result)}."]) + "\n"
+
+
+def procedural_labels() -> str:
+    """Return how many made-up crystals have the group they were made for."""
+    result = _result("procedural")
+    rows = ["| positions and elements | templates | crystals | groups | right by spglib |", "|---|---:|---:|---:|---:|"]
+    for name, figures in result["labels"].items():
+        rows.append(
+            f"| {name} | {result['templates'][name]:,} | {figures['crystals']:,} | {figures['groups']} | "
+            f"{100 * figures['right']:.3f} % |"
+        )
+    others = [
+        f"{name}: " + ", ".join(f"{other['made_for']} found as {other['found']}" for other in figures["others"])
+        for name, figures in result["labels"].items()
+        if figures["others"]
+    ]
+    return "\n".join([*rows, "", "The others: " + ("; ".join(others) if others else "none") + "."]) + "\n"
+
+
+def procedural_cost() -> str:
+    """Return what making crystals costs beside drawing them."""
+    result = _result("procedural")
+    cost = result["cost"]
+    rows = ["| crystals of a batch | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in cost["patterns_per_second"].items()]
+    making = f"Making takes {cost['making_us_per_crystal']:.0f} µs a crystal, {100 * cost['share_of_making']:.0f} %"
+    return "\n".join([*rows, "", f"{making} of the time of a made-up batch; {_where(result)}."]) + "\n"
+
+
+def procedural_distributions() -> str:
+    """Return quartiles of the distributions."""
+    result = _result("procedural")["distributions"]
+    titles = {"contact": "contact", "distance": "distance, Å", "volume": "Å³ an atom", "atoms": "atoms"}
+    rows = ["| 5 %, median, 95 % | " + " | ".join(titles.values()) + " |", "|---|" + "---:|" * len(titles)]
+    for name, some in result.items():
+        cells = (", ".join(f"{some[key][p]:.3g}" for p in ("5", "50", "95")) for key in titles)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
 
 
 def _result(name: str) -> dict:
@@ -245,8 +256,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
         convolutions,
         crystals_compared,
         ingest,
-        procedural,
         ingest_short,
+        procedural_labels,
+        procedural_cost,
+        procedural_distributions,
     )
 }
 

@@ -3,9 +3,9 @@
 The law is a list of templates of which each entry is equally likely. `groups="balanced"` gives all space groups equally
 many entries, `"training"` each in proportion to its crystals in the training split, and a file whatever weights it
 lists. `statistics="uniform"` divides those of a group among made-up templates, `"training"` among the templates of the
-training crystals by their number, as Schopmans, Reiser and Friederich did for powder patterns (Digital Discovery 2, 1414
-(2023), doi 10.1039/D3DD00071K); elements then are as frequent as in the training split, too. No crystal outside the
-training split is looked at.
+training crystals by their number, as Schopmans, Reiser and Friederich did for powder patterns (Digital Discovery 2,
+1414 (2023), doi 10.1039/D3DD00071K); elements then are as frequent as in the training split, too. No crystal outside
+the training split is looked at.
 """
 
 import logging
@@ -176,7 +176,7 @@ def procedural_crystals(
     made = make_on_host(jax.random.split(for_crystal, number), repertoire.factory, template)
     factory = jax.device_get(repertoire.factory)
     return [
-        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: leaf[i], made), factory, template[i])
+        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), made), factory, template[i])
         for i in range(number)
     ]
 

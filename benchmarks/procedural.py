@@ -19,10 +19,11 @@ import numpy as np
 import spglib
 from record import write_result
 
-from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, ProceduralConfig, TrainConfig
+from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, ProceduralConfig, SelectionConfig, TrainConfig
 from xrdjax.crystals.elements import covalent_radii, neutral_numbers
 from xrdjax.crystals.procedural import CONTACT
 from xrdjax.crystals.repertoire import Repertoire, make_many, make_repertoire
+from xrdjax.crystals.selection import select
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.lattice import direct_basis
 from xrdjax.patterns.device_store import DeviceStore, make_sample, to_device
@@ -43,7 +44,7 @@ ROUNDS = 20
 def main() -> None:
     """Measure, draw the figure, and write benchmarks/results/procedural.json."""
     store = CrystalStore.open("open")
-    training = store.part("random", "train")
+    training = select(store, SelectionConfig()).crystals("train")
     uniform = make_repertoire(store, training, ProceduralConfig())
     imitated = make_repertoire(store, training, ProceduralConfig(groups="training", statistics="training"))
     kinds = {

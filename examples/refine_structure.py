@@ -38,7 +38,7 @@ from xrdjax import PatternConfig, XrdjaxError, read_cif, render_zones
 from xrdjax.cli import exit_on_error
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.ingest import check_output
-from xrdjax.crystals.symmetry import site_symmetry
+from xrdjax.crystals.symmetry import stabilisers
 from xrdjax.diffraction.lattice import direct_basis
 from xrdjax.patterns.pictures import Structure, structure_of, zone_picture
 
@@ -207,8 +207,8 @@ def site_motions(crystal: Crystal) -> Float[np.ndarray, "atoms 3 3"]:
     A motion is first projected on what the site symmetry leaves free: atoms stay on special positions.
     """
     rotation = crystal.operations.rotation.astype(float)
-    stabilizers = [site_symmetry(crystal.fract[atom], crystal.operations) for atom in crystal.first_atoms]
-    free = np.stack([rotation[own].mean(0) for own in stabilizers])
+    own = stabilisers(crystal.fract[crystal.first_atoms], crystal.operations)
+    free = np.stack([rotation[row].mean(0) for row in own])
     return rotation[crystal.operation] @ free[crystal.site]
 
 

@@ -39,7 +39,8 @@ def tiny_store(tmp_path_factory):
     """Return a store of the small crystals of the tests, one of each kind of cell."""
     import reference
 
-    from xrdjax.crystals.store import CrystalStore, write_store
+    from xrdjax.crystals.store import CrystalStore
+    from xrdjax.crystals.write import write_store
 
     crystals = [reference.crystal(name) for name in reference.STORED if name != "NaA_zeolite"]
     path = tmp_path_factory.mktemp("store") / "tiny.safetensors"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xrdjax.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, PatternConfig, TrainConfig
-from xrdjax.crystals.store import CrystalStore, write_store
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.write import write_store
 
 
 @pytest.fixture(scope="session")

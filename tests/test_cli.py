@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 import xrdjax
 from xrdjax.cli import exit_on_error, main
 from xrdjax.crystals import ingest
-from xrdjax.crystals.store import FORMAT
+from xrdjax.crystals.store_file import FORMAT
 
 CIFS = Path(__file__).parent / "data" / "cifs"
 GOOD = sorted(CIFS.glob("*.cif"))
@@ -69,7 +69,7 @@ def test_info_describes_the_embedded_store(capsys):
     main(["info"])
     text = capsys.readouterr().out
     store = xrdjax.open_store()
-    for fact in (store.title, f"{len(store):,}", f"{store.num_atoms.sum():,}", "230 of 230", "trigonal", "validation"):
+    for fact in (store.title, f"{len(store):,}", "230 of 230", "trigonal", "validation", "elements; crystals"):
         assert fact in text
     for source in store.sources:
         assert f"{source.name}: {source.provider}; licence {source.licence}" in text
@@ -81,7 +81,7 @@ def test_info_describes_the_embedded_store(capsys):
 
 def test_docs_list_the_sources_of_the_embedded_store():
     store = xrdjax.open_store()
-    crystals = Counter(map(store.source, range(len(store))))
+    crystals = Counter(map(store.source, range(len(store))))  # those that repeat an earlier one, too
     rows = [f"| {source.name} | {source.provider} | {source.licence} | {n:,} |" for source, n in crystals.most_common()]
     assert "\n".join(rows) in (Path(__file__).parents[1] / "docs" / "crystals.md").read_text()
 
@@ -112,19 +112,12 @@ def test_pack_writes_the_store_and_lists_what_it_refused(folder, tmp_path, capsy
     assert "me, 2025" in capsys.readouterr().out
 
 
-def test_processes_read_what_one_process_reads(folder, tmp_path, monkeypatch):
-    alone = ingest.pack(folder, tmp_path / "alone", title="Same")
-    monkeypatch.setattr(ingest, "MIN_FILES_FOR_PROCESSES", 0)
-    monkeypatch.setattr(ingest, "CHUNK", 2)
-    together = ingest.pack(folder, tmp_path / "together", title="Same")
-    assert (tmp_path / "alone").read_bytes() == (tmp_path / "together").read_bytes()
-    assert list(map(str, alone.refused)) == list(map(str, together.refused))
-
-
 def test_pack_refuses_before_it_works(folder, tmp_path, failure):
     out = tmp_path / "mine.safetensors"
     (tmp_path / "empty").mkdir()
-    assert "no such directory" in failure("pack", tmp_path / "nowhere", out)
+    assert "no such file or directory" in failure("pack", tmp_path / "nowhere", out)
+    assert "name one input or more" in failure("pack", folder)
+    assert "expected i/n" in failure("pack", folder, out, "--shard", "3/2")
     assert "no *.cif" in failure("pack", tmp_path / "empty", out)
     assert "is a directory" in failure("pack", folder, tmp_path)
     assert "does not exist" in failure("pack", folder, tmp_path / "nowhere" / "mine.safetensors")
@@ -142,25 +135,43 @@ def test_pack_replaces_a_store_only_when_asked(folder, tmp_path, failure, capsys
     capsys.readouterr()
 
 
-@pytest.mark.parametrize(
-    ("copies", "empty"), [(2, "validation and test empty"), (3, "test empty"), (4, "test empty"), (5, "")]
-)
+@pytest.mark.parametrize(("copies", "empty"), [(2, "validation and test empty"), (4, "test empty"), (5, "")])
 def test_pack_says_which_parts_are_empty(tmp_path, capsys, copies, empty):
     folder = tmp_path / "one_group"
     folder.mkdir()
-    for number in range(copies):
-        (folder / f"{number}.cif").write_bytes(WURTZITE.read_bytes())
+    for number in range(copies):  # each its own structure
+        (folder / f"{number}.cif").write_text(WURTZITE.read_text().replace("5.2066", f"5.{number + 2}066"))
     main(["pack", str(folder), str(tmp_path / "store")])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("random split: ")]
     rule = "a space group needs 3 crystals to give one to validation, 5 to give one to test"
     assert said == ([f"random split: {empty}; {rule}"] if empty else [])
 
 
+def test_shards_are_named_and_merged(folder, tmp_path, capsys):
+    for number in (1, 2):
+        main(["pack", str(folder), str(tmp_path / "mine.safetensors"), "--shard", f"{number}/2"])
+    shards = [str(tmp_path / f"mine.{number}-of-2.safetensors") for number in (1, 2)]
+    main(["merge", *shards, str(tmp_path / "mine.safetensors")])
+    assert f"{len(GOOD) + 1} crystals of 2 stores, of which 1 repeat an earlier one" in capsys.readouterr().out
+    assert len(xrdjax.open_store(tmp_path / "mine.safetensors")) == len(GOOD) + 1
+
+
+def test_info_selects_draws_and_lists(folder, tmp_path, capsys):
+    main(["pack", str(folder), str(tmp_path / "mine.safetensors")])
+    capsys.readouterr()
+    picture = tmp_path / "groups.png"
+    main(["info", str(tmp_path / "mine.safetensors"), "--elements", "Zn", "O", "--picture", str(picture)])
+    assert f"1 of {len(GOOD) + 1} (left out duplicates: 1; elements: {len(GOOD) - 1})" in capsys.readouterr().out
+    assert np.asarray(Image.open(picture)).std() > 10
+    main(["info", str(tmp_path / "mine.safetensors"), "--names", "--max-atoms", "4"])
+    assert "ZnO_wurtzite,train" in capsys.readouterr().out.splitlines()
+
+
 def test_pack_of_nothing_readable_fails_and_says_why(folder, tmp_path, failure):
     for cif in GOOD:
         (folder / cif.name).unlink()
     (folder / "deep" / "Cu.CIF").unlink()
-    assert "none of its 2 CIFs" in failure("pack", folder, tmp_path / "mine.safetensors")
+    assert "none of 2 CIFs" in failure("pack", folder, tmp_path / "mine.safetensors")
     assert not (tmp_path / "mine.safetensors").exists()
     assert "Zz" in (tmp_path / "mine.report.md").read_text()
 
@@ -200,7 +211,11 @@ def test_listed_positions_are_those_of_the_picture(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
-    [("Zn", "Zz", "Zz"), ("data_", "junk", "not CIF syntax"), ("_atom_site_fract_x", "_atom_site_x", "no atoms")],
+    [
+        ("Zn", "Zz", "Zz"),
+        ("data_", "junk", "not CIF syntax"),
+        ("_atom_site_fract_x", "_atom_site_x", "no _atom_site_fract_x"),
+    ],
 )
 def test_render_refuses_a_broken_cif(tmp_path, failure, old, new, complaint):
     path = edited(tmp_path, old, new)
@@ -228,7 +243,7 @@ def test_render_refuses_what_it_cannot_do(tmp_path, failure):
 
 def test_info_refuses_what_is_no_sound_store(tmp_path, failure, capsys):
     sound = tmp_path / "sound"
-    ingest.pack(CIFS, sound, title="Sound")
+    ingest.pack([str(CIFS)], sound, title="Sound")
     assert "no such file" in failure("info", tmp_path / "missing")
     assert "not a crystal store" in failure("info", WURTZITE)
     (tmp_path / "cut").write_bytes(sound.read_bytes()[:-100])
@@ -280,7 +295,7 @@ finally:
     print("jax" in sys.modules, "scipy" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    for command in ("info", "pack", "render", "--version"):
+    for command in ("info", "pack", "merge", "render", "--version"):
         assert command in run.stdout
     assert run.stdout.endswith("False False\n")
 

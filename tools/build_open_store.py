@@ -20,10 +20,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from xrdjax.config import SelectionConfig
 from xrdjax.crystals.cif import crystal_from_cif_text
+from xrdjax.crystals.columns import ColumnsBuilder, Source
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.store import CrystalStore, Source, write_store
-from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
+from xrdjax.crystals.describe import describe
+from xrdjax.crystals.found_group import found_group
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.write import write_columns
 from xrdjax.errors import CifError
 
 TITLE = "Open inorganic crystal structures over the 230 space groups, conventional standard cells"
@@ -57,14 +61,14 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--cap", type=int, default=500, help="structures kept of each space group")
-    parser.add_argument("--seed", type=int, default=0, help="of the selection and of the splits")
+    parser.add_argument("--seed", type=int, default=0, help="of the selection")
     arguments = parser.parse_args()
     started = time.monotonic()
     rows = select(pd.read_csv(arguments.index, keep_default_na=False, index_col="id"), arguments.cap, arguments.seed)
     crystals, rejected = read_rows(arguments.archive, rows)
     for reason, count in rejected.most_common():
         print(f"rejected {count}: {reason}")
-    write_with_sources(arguments.out, crystals, rows, arguments.seed)
+    write_with_sources(arguments.out, crystals, rows)
     report(arguments.out)
     print(f"{time.monotonic() - started:.0f} s")
 
@@ -102,18 +106,16 @@ def read_rows(archive: Path, rows: pd.DataFrame) -> tuple[list[Crystal], Counter
     return [crystals[name] for name in rows.index if name in crystals], rejected
 
 
-def write_with_sources(path: Path, crystals: list[Crystal], rows: pd.DataFrame, seed: int) -> None:
+def write_with_sources(path: Path, crystals: list[Crystal], rows: pd.DataFrame) -> None:
     """Write the store, each crystal with the terms of its row."""
     terms = dict(zip(rows.index, zip(rows["source"], rows["provider"], rows["licence"], strict=True), strict=True))
     sources = sorted(set(terms.values()))
-    write_store(
-        path,
-        (replace(crystal, name=citable_name(crystal.name, rows)) for crystal in crystals),
-        title=TITLE,
-        sources=[Source(name=n, provider=p, licence=li, attribution=ATTRIBUTION[n]) for n, p, li in sources],
-        source=[sources.index(terms[crystal.name]) for crystal in crystals],
-        seed=seed,
-    )
+    builder = ColumnsBuilder()
+    for crystal in tqdm(crystals, unit="crystal"):
+        named = replace(crystal, name=citable_name(crystal.name, rows))
+        builder.add(named, sources.index(terms[crystal.name]), found_group(crystal))
+    known = [Source(name=n, provider=p, licence=li, attribution=ATTRIBUTION[n]) for n, p, li in sources]
+    write_columns(path, builder.build(known), title=TITLE)
 
 
 def citable_name(name: str, rows: pd.DataFrame) -> str:
@@ -138,12 +140,7 @@ def report(path: Path) -> None:
     num_atoms = len(store.expand().site)
     seconds = time.monotonic() - started
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, opened and expanded to {num_atoms} atoms in {seconds:.2f} s")
-    groups, types = len(np.unique(store.space_group)), len(np.unique(store.structure_type))
-    print(f"{len(store)} crystals, {groups} space groups, {types} structure types")
-    for system, count in zip(CRYSTAL_SYSTEMS, np.bincount(crystal_system_index(store.space_group)), strict=True):
-        print(f"  {system} {count}")
-    for kind in ("random", "type"):
-        print(f"  {kind} split: {np.bincount(store.split(kind)) / len(store)}")
+    print(describe(store, SelectionConfig()))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 from wyckoff_derivation import Position, wyckoff_positions
 
+from xrdjax.config import SelectionConfig
 from xrdjax.crystals.elements import NUM_RUNGS
 from xrdjax.crystals.procedural import Factory, Made, make_crystal, make_factory
+from xrdjax.crystals.selection import select
 from xrdjax.crystals.statistics import crystal_statistics, template_keys
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import Operations, crystal_system_index, operations_from_triplets
@@ -40,10 +42,11 @@ LARGEST_TARGET = 256  # for groups that have no template below
 CHUNK = 512  # crystals made at a time
 FIRST_TRIALS, TRIALS = 5, 24  # crystals of each template that are measured
 # Of observed templates, of made-up ones where a group lacks better ones, of others:
-ROOMIEST = 2.2, 2.2, 1.6  # median volume, in volumes of the atoms
-MOST_REFUSED = 0.25, 0.4, 0.04  # share of crystals that do not fit
-MOST_VERIFIED = 256  # made-up templates of each group
-TRIED = 384  # made-up templates of each group, before any is measured
+ROOMIEST = 2.2, 2.0, 1.6  # median volume, in volumes of the atoms
+MOST_REFUSED = 0.25, 0.1, 0.04  # share of crystals that do not fit
+FEWEST, MOST_REFUSED_OF_POOR = 16, 0.4  # made-up templates of a group before roomier ones are taken
+MOST_VERIFIED = 96  # made-up templates of each group
+TRIED = 256  # made-up templates of each group, before any is measured
 
 
 def main() -> None:
@@ -67,6 +70,11 @@ def main() -> None:
     score = compactness(make, candidates)
     print(f"{np.isfinite(score).sum()} are compact enough, {time.monotonic() - started:.0f} s", flush=True)
     is_right = verify(candidates, score, make, arguments.draws, arguments.processes)
+    if len(poor := poor_groups(candidates, is_right)):
+        print(f"groups {poor.tolist()} have few templates: roomier ones are taken, too", flush=True)
+        wider = np.where(np.isin(candidates.group, poor) & ~is_right, roomy_score(make, candidates, poor), np.inf)
+        is_right |= verify(candidates, wider, make, arguments.draws, arguments.processes)
+        score = np.where(np.isfinite(score), score, wider)
     kept = keep_some(candidates, np.where(is_right, score, np.inf), arguments.templates)
     write(arguments.out, table, kept)
     report(kept, candidates, is_right, table)
@@ -245,6 +253,25 @@ def verify(library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: in
     return is_right
 
 
+def poor_groups(library: TemplateLibrary, is_right: np.ndarray) -> np.ndarray:
+    """Return the groups that have fewer than `FEWEST` made-up templates."""
+    made_up = library.group[is_right & ~library.is_observed]
+    return np.flatnonzero(np.bincount(made_up, minlength=231)[1:] < FEWEST) + 1
+
+
+def roomy_score(make: "Maker", library: TemplateLibrary, groups: np.ndarray) -> np.ndarray:
+    """Return a score of the made-up templates of some groups, the roomier the higher; infinite where many are refused.
+
+    In these groups, such as R 3 m, atoms share few lines, and random places on them leave much room.
+    """
+    score = np.full(len(library), np.inf)
+    for some in make.chunks(np.flatnonzero(np.isin(library.group, groups) & ~library.is_observed)):
+        trials = np.array([make.roominess(some, seed) for seed in range(TRIALS)])
+        refused, median = np.isinf(trials).mean(axis=0), np.median(trials, axis=0)
+        score[some] = np.where(refused <= MOST_REFUSED_OF_POOR, 10 + median, np.inf)
+    return score
+
+
 def best_of_groups(library: TemplateLibrary, score: np.ndarray, most: int) -> np.ndarray:
     """Return the made-up templates of each group that have the lowest scores."""
     chosen = np.zeros(len(library), bool)
@@ -281,7 +308,7 @@ class Maker:
     """Makes crystals of a library as in training, with the statistics of the embedded set's training split."""
 
     def __init__(self, library: TemplateLibrary, store: CrystalStore, table: WyckoffTable) -> None:
-        statistics = crystal_statistics(store, store.part("random", "train"), library, table)
+        statistics = crystal_statistics(store, select(store, SelectionConfig()).crystals("train"), library, table)
         self.factory = make_factory(library, np.arange(len(library)), statistics, table)
         self.num_atoms, self.table = library.num_atoms(table), table
         self.element_volume = np.asarray(self.factory.element_volume)

@@ -28,7 +28,8 @@ import xrdjax
 from xrdjax.config import PAPER_PATTERN, AugmentConfig, DataConfig, PatternConfig, TrainConfig
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
-from xrdjax.crystals.store import CrystalStore, write_store
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.write import write_store
 from xrdjax.diffraction.lattice import direct_basis
 
 # One of each crystal system, by their names in the embedded store.

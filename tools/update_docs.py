@@ -137,6 +137,53 @@ def convolutions() -> str:
     )
 
 
+def ingest() -> str:
+    """Return rate and memory of packing, and the speed of loading, in words."""
+    result = _result("ingest")
+    pack, parsers, load, million = (result[key] for key in ("pack", "parsers", "load", "million"))
+    rates, ratios = parsers["cifs_per_second"], parsers["times_as_fast_as_pymatgen"]
+    lines = [
+        f"* {pack['files']:,} CIFs in {_minutes(pack['seconds'])}: {pack['cifs_per_second']:,.0f} a second, the search "
+        f"for space groups and duplicates included, with {pack['peak_gib_all_processes']} GiB of memory in all.",
+        f"* One process reads {rates['xrdjax']:,.0f} CIFs a second, {rates['xrdjax, group searched']:,.0f} with the "
+        f"search for their groups; pymatgen's CifParser {rates['pymatgen']:,.0f} of the same files in turn, "
+        f"{_three(ratios[len(ratios) // 2])} × fewer ({_three(ratios[0])} to {_three(ratios[-1])} in "
+        f"{len(ratios)} rounds of {parsers['files']} files).",
+        f"* A store of {load['atoms']:,} atoms opens in {load['open_s']:.2f} s, checksum included, and all its cells "
+        f"expand in {load['expand_s']:.2f} s.",
+        f"* Joining stores of {million['crystals']:,} crystals takes {_minutes(million['seconds'])} and "
+        f"{million['peak_gib']} GiB.",
+    ]
+    return "\n".join([*lines, "", f"{_where(result)}."]) + "\n"
+
+
+def ingest_short() -> str:
+    """Return the rate of packing in a line."""
+    result = _result("ingest")
+    files, seconds, rate = (result["pack"][key] for key in ("files", "seconds", "cifs_per_second"))
+    return f"{files:,} CIFs become a store in {_minutes(seconds)} ({rate:,.0f} a second) on {_where(result)}.\n"
+
+
+def crystals_compared() -> str:
+    """Return what networks learn from real and procedural crystals, as a table."""
+    result = _result("crystals_compared")
+    rows = [
+        "| trained on | space group, top-1 | top-3 | weighted | crystal system, top-1 | weighted | training, top-1 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, run in result["runs"].items():
+        heads = run["protocols"]["seen"]["heads"]
+        group, system = heads["space_group"], heads["crystal_system"]
+        cells = [group["top1"], group["top3"], group["weighted"], system["top1"], system["weighted"]]
+        cells.append(run["training_accuracy"]["space_group"])
+        rows.append(f"| {name} | " + " | ".join(f"{100 * value:.1f} %" for value in cells) + " |")
+    heads = next(iter(result["runs"].values()))["protocols"]["seen"]["heads"]
+    group, system = heads["space_group"]["commonest"], heads["crystal_system"]["commonest"]
+    rows.append(f"| *always the commonest* | {100 * group:.1f} % | | | {100 * system:.1f} % | | |")
+    run = next(iter(result["runs"].values()))
+    return "\n".join([*rows, "", f"{run['steps']:,} steps each; {_where(result)}."]) + "\n"
+
+
 def procedural_labels() -> str:
     """Return how many made-up crystals have the group they were made for."""
     result = _result("procedural")
@@ -207,6 +254,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
         render_growth,
         peers,
         convolutions,
+        crystals_compared,
+        ingest,
+        ingest_short,
         procedural_labels,
         procedural_cost,
         procedural_distributions,

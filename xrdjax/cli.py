@@ -7,9 +7,7 @@ import csv
 import math
 import os
 import sys
-import textwrap
 import warnings
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,14 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from xrdjax.config import DiffractionConfig, PatternConfig, check_pattern
+from xrdjax.config import DataConfig, DiffractionConfig, PatternConfig, SelectionConfig, check_data, check_pattern
 from xrdjax.errors import XrdjaxError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xrdjax.crystals.crystal import Crystal
-    from xrdjax.crystals.store import CrystalStore
     from xrdjax.diffraction.spots import Spots
 
 MAX_SIZE = 8192  # pixels a side of a picture: 64 million pixels, 256 MB in float32
@@ -39,9 +36,6 @@ xrdjax COMMAND --help  what a command does and takes
 
 xrdjax --version       which version this is"""
 
-BARS = "·▁▂▃▄▅▆▇█"
-BAR_STARTS = (1, 2, 4, 10, 30, 100, 200, 400)  # a bar stands for as many crystals or more
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default that of the process. Leaves with status 2 after a user's mistake."""
@@ -51,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"xrdjax {_version()}")
             return
         tyro.extras.subcommand_cli_from_dict(
-            {"info": info, "pack": pack, "render": render},
+            {"info": info, "pack": pack, "merge": merge, "render": render},
             prog="xrdjax",
             description=DESCRIPTION,
             args=list(arguments) or ["--help"],
@@ -82,55 +76,108 @@ def exit_on_error() -> Generator[None]:
         _leave("interrupted", 130)
 
 
-def info(store: Annotated[str, tyro.conf.arg(metavar="STORE")] = "open", /) -> None:
-    """Describe a crystal store: crystals, space groups, splits, sources and licences.
+def info(
+    store: Annotated[str, tyro.conf.arg(metavar="STORE")] = "open",
+    /,
+    *,
+    picture: Path | None = None,
+    names: bool = False,
+    selection: tyro.conf.OmitArgPrefixes[SelectionConfig] = SelectionConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Describe a crystal store: crystals, space groups, parts, sources and licences.
+
+    Options select as those of the same name under `--data.` do in training, so that a selection can be looked at first.
 
     Args:
         store: Path of a store, or 'open' for the one that comes with the package.
+        picture: Also draw the number of crystals of each space group, as *.png.
+        names: Only list the names of the selected crystals, each with its part, as a CSV that --split takes.
     """
-    from xrdjax.crystals.store import CrystalStore
+    from xrdjax.crystals.describe import describe, draw_groups, list_parts
+    from xrdjax.crystals.selection import open_selected
 
-    opened = CrystalStore.open(store)
-    tables = (_totals, _system_table, _group_histogram, _split_table, _source_list)
-    print("\n\n".join([opened.title, *("\n".join(table(opened)) for table in tables)]))
+    if picture is not None:
+        _check_picture(picture)
+    data = DataConfig(store=store, **asdict(selection))
+    opened = open_selected(check_data(data))
+    print(list_parts(opened, data) if names else describe(opened, data))
+    if picture is not None:
+        draw_groups(opened, data, picture)
 
 
 def pack(
-    directory: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    paths: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT… OUT")],
     /,
     *,
     title: str = "",
     source_name: str = "",
     licence: str = "unknown",
     attribution: str = "",
+    shard: str = "1/1",
+    find_group: bool = True,
+    time_limit: float = 60.0,
+    processes: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Read all CIFs below a directory into one crystal store.
+    """Read all CIFs of the inputs into one crystal store.
 
-    Files that cannot be read are left out; OUT's neighbours `.report.md` and `.report.json` list them with the reason.
+    An input is a directory, searched with everything below, a .tar, .tar.gz or .zip archive, a CIF, a pattern such as
+    'set*/*.cif', or a .txt with a path a line. Files that cannot be read are left out; OUT's neighbours `.report.md`
+    and `.report.json` list them with the reason. Interrupted, the same command goes on where it stopped.
 
     Args:
-        directory: Searched, with everything below, for *.cif.
-        out: The store to write, such as mine.safetensors.
-        title: One line about the set. By default it names the directory.
-        source_name: Whose crystals these are. By default the directory's name.
+        paths: The inputs, and last the store to write, such as mine.safetensors.
+        title: One line about the set. By default it names the inputs.
+        source_name: Whose crystals these are. By default the first input's name.
         licence: On what terms they may be passed on.
         attribution: What to cite.
+        shard: i/n reads only every n-th file, from the i-th on, and writes OUT with `.i-of-n` in its name, for n
+            machines to share the work; `xrdjax merge` joins what they write.
+        find_group: Also search for each crystal's space group in its atoms. Without it packing is a little faster.
+        time_limit: Seconds that one file may take before it is left out.
+        processes: Number of processes that read. By default one a core.
         overwrite: Replace an existing store.
     """
     from xrdjax.crystals import ingest
-    from xrdjax.crystals.store import CrystalStore, Source
+    from xrdjax.crystals.columns import Source
 
-    name = source_name or directory.resolve().name
+    inputs, out = _inputs_and_out(paths)
+    options = ingest.PackOptions(shard=_shard(shard), find_group=find_group, time_limit=time_limit, processes=processes)
+    if options.shard != (1, 1):
+        out = out.with_name(f"{out.stem}.{options.shard[0]}-of-{options.shard[1]}{out.suffix}")
+    stem = Path(inputs[0]).resolve().name
+    name = source_name or stem
     source = Source(name=name, provider=name, licence=licence, attribution=attribution)
-    title = title or f"Crystals from {directory.resolve().name}"
-    report = ingest.pack(directory, out, title=title, source=source, overwrite=overwrite)
-    print(f"{out}: {report.num_crystals} crystals from {report.num_files} files")
-    if report.refused:
-        print(f"{len(report.refused)} files refused; {report.path} tells why")
-    if empty := _describe_empty_parts(CrystalStore.open(out)):
-        print(empty)
+    title = title or f"Crystals from {stem}" + (" and others" if len(inputs) > 1 else "")
+    report = ingest.pack(inputs, out, title=title, source=source, overwrite=overwrite, options=options)
+    print(f"{out}: " + "\n".join(report.summary()))
+    _print_empty_parts(out)
+
+
+def merge(
+    paths: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STORE… OUT")],
+    /,
+    *,
+    title: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Join crystal stores, such as the shards of one `xrdjax pack`, to one.
+
+    Args:
+        paths: The stores, and last the one to write.
+        title: One line about the set. By default that of the first store.
+        overwrite: Replace an existing store.
+    """
+    from xrdjax.crystals.ingest import check_output
+    from xrdjax.crystals.store import CrystalStore
+    from xrdjax.crystals.write import merge_stores
+
+    inputs, out = _inputs_and_out(paths)
+    check_output(out, overwrite=overwrite)
+    merged = merge_stores(inputs, out, title=title or CrystalStore.open(inputs[0]).title)
+    repeated = sum(first != own for own, first in enumerate(merged.duplicate_of))
+    print(f"{out}: {len(merged):,} crystals of {len(inputs)} stores, of which {repeated:,} repeat an earlier one")
+    _print_empty_parts(out)
 
 
 def render(
@@ -203,92 +250,50 @@ def _version() -> str:
         return "(not installed, run from its source)"
 
 
-def _totals(store: "CrystalStore") -> list[str]:
-    import numpy as np
-
-    atoms = store.num_atoms
-    return [
-        f"crystals         {len(store):,}",
-        f"atoms            {atoms.sum():,}; {np.median(atoms):.0f} in the median cell, {atoms.max():,} in the largest",
-        f"space groups     {len(np.unique(store.space_group))} of 230",
-        f"structure types  {len(np.unique(store.structure_type)):,}",
-    ]
+def _inputs_and_out(paths: tuple[str, ...]) -> tuple[list[str], Path]:
+    if len(paths) < 2:
+        raise XrdjaxError(f"{' '.join(paths) or 'nothing'} given: name one input or more, and last the store to write")
+    return list(paths[:-1]), Path(paths[-1])
 
 
-def _system_table(store: "CrystalStore") -> list[str]:
-    """Return one row a crystal system."""
-    import numpy as np
-
-    from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
-
-    lines = ["crystal system  crystals   share  space groups  median atoms"]
-    system = crystal_system_index(store.space_group)
-    for index, name in enumerate(CRYSTAL_SYSTEMS):
-        members = np.flatnonzero(system == index)
-        atoms = f"{np.median(store.num_atoms[members]):.0f}" if len(members) else "–"
-        groups = len(np.unique(store.space_group[members]))
-        lines.append(f"{name:14}{len(members):10,}{len(members) / len(store):8.1%}{groups:14}{atoms:>14}")
-    return lines
+def _shard(text: str) -> tuple[int, int]:
+    """Return i and n of i/n."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise XrdjaxError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/8")
+    return int(number), int(count)
 
 
-def _group_histogram(store: "CrystalStore") -> list[str]:
-    """Return one character a space group, fifty a line."""
-    import numpy as np
-
-    count = np.bincount(store.space_group, minlength=231)[1:]
-    bars = np.array(list(BARS))[np.searchsorted(BAR_STARTS, count, side="right")]
-    legend = "  ".join(f"{bar} {start}+" for bar, start in zip(BARS[1:], BAR_STARTS, strict=True))
-    lines = [f"crystals of each space group    {BARS[0]} none  {legend}"]
-    for first in range(0, 230, 50):
-        tens = ["".join(bars[start : start + 10]) for start in range(first, min(first + 50, 230), 10)]
-        lines.append(f"{first + 1:5}  {' '.join(tens)}")
-    return lines
-
-
-def _split_table(store: "CrystalStore") -> list[str]:
-    import numpy as np
-
+def _print_empty_parts(path: Path) -> None:
+    """Say which parts the random split leaves empty, and the rule that leaves them so."""
+    from xrdjax.crystals.selection import open_selected, select
     from xrdjax.crystals.splits import PARTS
 
-    lines = ["split " + "".join(f"{part:>12}" for part in PARTS)]
-    for kind in ("random", "type"):
-        counts = np.bincount(store.split(kind), minlength=len(PARTS))
-        lines.append(f"{kind:6}" + "".join(f"{count:12,}" for count in counts))
-    return lines
-
-
-def _source_list(store: "CrystalStore") -> list[str]:
-    """Return provider and licence of each source, the largest first, and below it what to cite."""
-    lines = ["crystals  source"]
-    for source, count in Counter(map(store.source, range(len(store)))).most_common():
-        lines.append(f"{count:8,}  {source.name}: {source.provider}; licence {source.licence}")
-        lines += textwrap.wrap(source.attribution, 100, initial_indent=" " * 10, subsequent_indent=" " * 10)
-    return lines
-
-
-def _describe_empty_parts(store: "CrystalStore") -> str:
-    """Return which parts the random split left empty, and the rule that left them so; nothing if there are none."""
-    from xrdjax.crystals.splits import PARTS
-
-    empty = [part for part in PARTS[1:] if len(store.part("random", part)) == 0]
-    if not empty:
-        return ""
-    rule = "a space group needs 3 crystals to give one to validation, 5 to give one to test"
-    return f"random split: {' and '.join(empty)} empty; {rule}"
+    data = DataConfig(store=str(path))
+    selection = select(open_selected(data), data)
+    if empty := [part for part in PARTS[1:] if len(selection.crystals(part)) == 0]:
+        rule = "a space group needs 3 crystals to give one to validation, 5 to give one to test"
+        print(f"random split: {' and '.join(empty)} empty; {rule}")
 
 
 def _check_pictures(out: Path, spots_csv: Path | None) -> None:
     """Raise XrdjaxError unless picture and table can be written, each to its own file."""
     from xrdjax.crystals.ingest import check_output
 
-    if out.suffix.lower() != ".png":
-        raise XrdjaxError(f"{out}: the picture is a PNG; give it a name that ends in .png")
-    check_output(out, overwrite=True)
+    _check_picture(out)
     if spots_csv is None:
         return
     check_output(spots_csv, overwrite=True)
     if spots_csv.resolve() == out.resolve():
         raise XrdjaxError(f"--spots-csv {spots_csv}: is the picture's file, --out; name another")
+
+
+def _check_picture(path: Path) -> None:
+    from xrdjax.crystals.ingest import check_output
+
+    if path.suffix.lower() != ".png":
+        raise XrdjaxError(f"{path}: the picture is a PNG; give it a name that ends in .png")
+    check_output(path, overwrite=True)
 
 
 def _square_pattern(size: int, drawing: PatternConfig, physics: DiffractionConfig) -> PatternConfig:

@@ -55,22 +55,45 @@ UNSEEN_AXES = _axes("131 211 011 120")
 class ProceduralConfig:
     """Which crystals are made up; their cells are always shaped and filled like those of the training split."""
 
-    groups: Literal["balanced", "training"] = "balanced"
-    """All 230 space groups equally often, or each as often as in the training split."""
+    groups: str = "balanced"
+    """All 230 space groups equally often ("balanced"), each as often as in the training split ("training"), or by a
+    prior of your own: the path of a CSV file with lines of space group,weight."""
     statistics: Literal["uniform", "training"] = "uniform"
     """Occupied positions and elements at random, unrelated to any crystal, or as often as in the training split."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class SelectionConfig:
+    """Which crystals of a store, by what label, and how they are divided. Nothing of it needs packing again."""
+
+    split: str = "random"
+    """70/20/10 per space group: "random"; "type", no structure type shared between the parts; or the path of a CSV file
+    with lines of name,part (train, validation or test), which leaves out all other crystals."""
+    split_seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    """Of the division, and of what `cap` leaves out. A crystal's part follows from store and seed, not from filters."""
+    label: Literal["declared", "found", "agreed"] = "declared"
+    """The space group that the file's symmetry says; that a symmetry search found in the atoms; or the declared one,
+    and crystals for which the two differ left out."""
+    duplicates: bool = False
+    """Keep crystals that are the same structure as an earlier one of the store."""
+    elements: tuple[str, ...] = ()
+    """Only crystals made of these elements; empty allows all."""
+    without_elements: tuple[str, ...] = ()
+    """Leave out crystals that contain any of these."""
+    max_atoms: Count | None = None
+    """Leave out crystals with more atoms in the conventional cell."""
+    min_members: Count = 1
+    """Leave out space groups with fewer crystals than this, of those that are left so far."""
+    cap: Count | None = None
+    """Largest number of crystals of one space group, the same share of each part. The paper takes 500."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(SelectionConfig):
     """Which crystals."""
 
     store: Annotated[str, tyro.conf.arg(aliases=["--data"])] = "open"
     """Name of an embedded store, or path of one made by `xrdjax pack`."""
-    split: Literal["random", "type"] = "random"
-    """70/20/10 per space group, or the same with no structure type shared between the parts."""
-    max_atoms: Count | None = None
-    """Leave out crystals with more atoms in the conventional cell."""
     mixture: Probability = 0.0
     """Share of each training batch that is made up, not taken from the store; rounded to sixteenths of a batch."""
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
@@ -247,6 +270,11 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def check_data(data: DataConfig) -> DataConfig:
+    """Return the choice of crystals, checked on its own. Raises ConfigError naming every field out of range."""
+    return _parse(asdict(data), DataConfig, "data")
 
 
 def check_pattern(pattern: PatternConfig) -> PatternConfig:

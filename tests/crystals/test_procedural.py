@@ -1,6 +1,6 @@
 """Made-up crystals: of exactly their group and family, with room for every atom, from training crystals alone."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import jax
@@ -9,16 +9,18 @@ import pytest
 import spglib
 
 import xrdjax
-from xrdjax.config import ProceduralConfig
+from xrdjax.config import ProceduralConfig, SelectionConfig
 from xrdjax.crystals.elements import covalent_radii
 from xrdjax.crystals.procedural import CONTACT, MAX_EDGE, MIN_HEIGHT, make_crystal, max_volume
 from xrdjax.crystals.repertoire import apportion, make_many, make_repertoire
+from xrdjax.crystals.selection import select
 from xrdjax.crystals.statistics import crystal_statistics
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.crystals.templates import template_library
 from xrdjax.crystals.wyckoff import wyckoff_table
 from xrdjax.diffraction.lattice import direct_basis
+from xrdjax.errors import ConfigError
 
 OF_GROUP = 2
 FEWER = 8  # statistics of every eighth training crystal take less time
@@ -31,7 +33,7 @@ def store():
 
 @pytest.fixture(scope="module")
 def repertoire(store):
-    return make_repertoire(store, store.part("random", "train")[::FEWER], ProceduralConfig())
+    return make_repertoire(store, select(store, SelectionConfig()).crystals("train"), ProceduralConfig())
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +153,7 @@ def test_nothing_but_the_training_split_is_looked_at(tiny_store):
     training, others = np.arange(0, len(tiny_store), 2), np.arange(1, len(tiny_store), 2)
     before = crystal_statistics(tiny_store, training, library, table)
     for crystals, is_same in ((others, True), (training, False)):
-        changed = CrystalStore(
-            {**tiny_store._arrays, "cell": stretched(tiny_store.cell, crystals)}, header_of(tiny_store)
-        )
+        changed = CrystalStore(replace(tiny_store.columns, cell=stretched(tiny_store.cell, crystals)))
         after = crystal_statistics(changed, training, library, table)
         for name in ("shape", "fullness", "element_volume", "element_count", "template"):
             same = np.array_equal(getattr(before, name), getattr(after, name))
@@ -167,12 +167,8 @@ def stretched(cell, crystals):
     return cell
 
 
-def header_of(store):
-    return {"title": "", "species": store.species, "sources": [], "seed": 0, "sha256": ""}
-
-
 def test_templates_of_training_crystals_are_as_frequent_as_there(store):
-    training = store.part("random", "train")[::FEWER]
+    training = select(store, SelectionConfig()).crystals("train")
     procedural = ProceduralConfig(groups="training", statistics="training")
     repertoire = make_repertoire(store, training, procedural)
     group = np.asarray(repertoire.factory.space_group)[repertoire.entries]
@@ -189,6 +185,26 @@ def test_templates_of_training_crystals_are_as_frequent_as_there(store):
 def test_balanced_groups_are_equally_likely(repertoire):
     count = np.bincount(np.asarray(repertoire.factory.space_group)[repertoire.entries], minlength=231)[1:]
     assert len(set(count.tolist())) == 1
+
+
+def test_a_prior_of_ones_own_decides(store, tmp_path):
+    training = select(store, SelectionConfig()).crystals("train")
+    path = tmp_path / "prior.csv"
+    path.write_text("225,3\n62,1\n1,0\n")
+    repertoire = make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    group = np.asarray(repertoire.factory.space_group)[repertoire.entries]
+    assert np.unique(group).tolist() == [62, 225]
+    assert (group == 225).mean() == 0.75
+    for text, complaint in (
+        ("231,1\n", "line 1: '231,1'"),
+        ("5,-1\n", "0 or more"),
+        ("5,0\n", "no group has a weight"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=complaint):
+            make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    with pytest.raises(ConfigError, match="expected balanced, training, or a CSV"):
+        make_repertoire(store, training, ProceduralConfig(groups="ballanced"))
 
 
 def test_apportioned_numbers_add_up():

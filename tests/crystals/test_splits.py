@@ -76,18 +76,6 @@ def test_group_of_one_type_goes_to_train():
     assert not type_split(np.zeros(50, int), np.full(50, 225), seed=0).any()
 
 
-def test_embedded_types_stand_in_one_part_each(embedded):
-    pairs = np.unique(np.stack([embedded.structure_type, embedded.split("type")]), axis=1)
-    assert pairs.shape[1] == len(np.unique(embedded.structure_type))
-
-
-@pytest.mark.parametrize("kind", ["random", "type"])
-def test_embedded_splits_are_70_20_10(embedded, kind):
-    share = np.bincount(embedded.split(kind), minlength=3) / len(embedded)
-    np.testing.assert_allclose(share, [0.7, 0.2, 0.1], atol=0.005)
-    assert sum(len(embedded.part(kind, part)) for part in ("train", "validation", "test")) == len(embedded)
-
-
 def test_embedded_types_are_those_of_the_crystals(embedded):
     """Two crystals have equal numbers exactly when they have equal types."""
     picked = np.random.default_rng(0).choice(np.flatnonzero(embedded.space_group == 225), 60, replace=False)

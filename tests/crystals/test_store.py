@@ -10,10 +10,17 @@ import spglib
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from xrdjax.crystals.cif import read_cif
+from xrdjax.crystals.cif import crystal_from_cif_text, read_cif
+from xrdjax.crystals.columns import Source
 from xrdjax.crystals.species import SPECIES
-from xrdjax.crystals.store import FORMAT, CrystalStore, Source, write_store
-from xrdjax.crystals.symmetry import coincident_pairs, crystal_system_index, metric_tensor
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.store_file import FORMAT
+from xrdjax.crystals.symmetry import (
+    coincident_pairs,
+    crystal_system_index,
+    metric_tensor,
+)
+from xrdjax.crystals.write import merge_stores, write_store
 from xrdjax.errors import StoreError
 
 CIFS = sorted((Path(__file__).parents[1] / "data" / "cifs").glob("*.cif"))
@@ -31,7 +38,7 @@ def crystals():
 @pytest.fixture
 def path(tmp_path, crystals):
     path = tmp_path / "some.safetensors"
-    write_store(path, iter(crystals), title="A few", sources=SOURCES, source=[1, 0] * (len(crystals) // 2), seed=3)
+    write_store(path, iter(crystals), title="A few", sources=SOURCES, source=[1, 0] * (len(crystals) // 2))
     return path
 
 
@@ -44,13 +51,17 @@ def circular(difference: np.ndarray) -> np.ndarray:
     return np.abs(difference - np.round(difference))
 
 
-def test_anisotropic_crystal_comes_back_with_its_u_iso(tmp_path, crystals):
-    u_iso = np.linspace(0.01, 0.02, crystals[0].num_atoms)[crystals[0].first_atoms][crystals[0].site]
-    crystal = replace(crystals[0], u_iso=u_iso, u_aniso=u_iso[:, None] * [1.0, 1, 1, 0, 0, 0])
-    write_store(tmp_path / "one.safetensors", [crystal], title="One")
-    read = CrystalStore.open(tmp_path / "one.safetensors").crystal(0)
-    np.testing.assert_allclose(read.u_iso, u_iso, rtol=1e-7)
-    assert read.u_aniso is None
+def test_anisotropic_displacements_come_back(tmp_path, crystals):
+    """Of a crystal with isotropic and anisotropic sites, between others without."""
+    text = (CIFS[0].parent / "gypsum.cif").read_text()
+    loop = "loop_\n_atom_site_aniso_label\n" + "".join(f"_atom_site_aniso_U_{ij}\n" for ij in (11, 22, 33, 12, 13, 23))
+    displaced = crystal_from_cif_text(text + f"\n{loop}Ca1 0.02 0.01 0.03 0.001 0.002 0.003\n", "displaced")
+    assert displaced.u_aniso is not None
+    write_store(tmp_path / "three", [crystals[0], displaced, crystals[1]], title="Three")
+    store = CrystalStore.open(tmp_path / "three")
+    np.testing.assert_allclose(store.crystal(1).u_aniso, displaced.u_aniso, rtol=1e-6, atol=1e-9)
+    assert store.crystal(0).u_aniso is None
+    assert store.crystal(2).u_aniso is None
 
 
 def test_crystals_come_back(path, crystals):
@@ -74,7 +85,7 @@ def test_names_sources_and_displacements_come_back(tmp_path, crystals):
     store = CrystalStore.open(tmp_path / "u")
     assert [store.names(i) for i in range(2)] == [crystal.name, "Größe"]
     assert [store.source(i) for i in range(2)] == SOURCES
-    assert (store.title, store.seed) == ("Two", 0)
+    assert store.title == "Two"
     np.testing.assert_allclose(store.crystal(1).u_iso, 0.02, rtol=1e-7)
     assert store.expand().u_iso[0] == 0
 
@@ -101,7 +112,7 @@ def test_index_counts_from_either_end_and_stops_there(path, crystals):
 
 def test_writing_twice_gives_the_same_bytes(path, tmp_path, crystals):
     again = tmp_path / "again.safetensors"
-    write_store(again, crystals, title="A few", sources=SOURCES, source=[1, 0] * (len(crystals) // 2), seed=3)
+    write_store(again, crystals, title="A few", sources=SOURCES, source=[1, 0] * (len(crystals) // 2))
     assert again.read_bytes() == path.read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == [again.name, path.name]
 
@@ -123,10 +134,10 @@ def rewritten(path: Path, arrays: dict[str, np.ndarray] | None = None, **changed
 
 
 def test_other_versions_are_refused(path):
-    with pytest.raises(StoreError, match="store version 2, but this xrdjax reads 1; upgrade xrdjax"):
-        CrystalStore.open(rewritten(path, version=2))
-    with pytest.raises(StoreError, match="store version 0, but this xrdjax reads 1; pack it again"):
-        CrystalStore.open(rewritten(path, version=0))
+    with pytest.raises(StoreError, match="store version 3, but this xrdjax reads 2; upgrade xrdjax"):
+        CrystalStore.open(rewritten(path, version=3))
+    with pytest.raises(StoreError, match="store version 1, but this xrdjax reads 2; pack it again"):
+        CrystalStore.open(rewritten(path, version=1))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,7 @@ def test_other_versions_are_refused(path):
         ("[1]", "its header's version is None, not an integer"),
         ('{"sha256": "0"}', "its header's version is None, not an integer"),
         ('{"version": "1", "sha256": "0"}', "its header's version is '1', not an integer"),
-        ('{"version": 1}', r"its header has no checksum \(sha256\)"),
+        ('{"version": 2}', r"its header has no checksum \(sha256\)"),
     ],
 )
 def test_broken_headers_are_refused_in_one_line(tmp_path, header, reason):
@@ -163,12 +174,61 @@ def test_altered_arrays_and_altered_header_are_refused(path):
         CrystalStore.open(path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.9, 0.9999])
-def test_files_cut_short_are_refused(path, share):
+@pytest.mark.parametrize(
+    ("share", "complaint"),
+    [(0.0, "half-written, it is empty"), (0.01, "half-written"), (0.9, "cut short, it has"), (0.9999, "cut short")],
+)
+def test_files_cut_short_are_refused(path, share, complaint):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(StoreError, match="cut short"):
+    with pytest.raises(StoreError, match=complaint):
         CrystalStore.open(path)
+
+
+def test_damage_of_any_byte_is_refused(path):
+    """Whatever byte is altered, added or lost: a StoreError, and nothing else."""
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    places = np.concatenate([np.arange(24), rng.integers(0, 3000, 60), rng.integers(0, len(data), 60)])
+    for place in np.minimum(places, len(data) - 1).tolist():
+        path.write_bytes(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
+        with pytest.raises(StoreError):
+            CrystalStore.open(path)
+    path.write_bytes(data + b"x")
+    with pytest.raises(StoreError, match="altered"):
+        CrystalStore.open(path)
+
+
+def test_numpy_alone_reads_a_store(path, crystals):
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8:start])["cell"]
+    first, last = entry["data_offsets"]
+    cell = np.frombuffer(data[start + first : start + last], "<f8").reshape(entry["shape"])
+    np.testing.assert_array_equal(cell, [crystal.cell for crystal in crystals])
+
+
+def test_merged_stores_hold_the_crystals_of_all(tmp_path, crystals):
+    write_store(tmp_path / "a", crystals[:4], title="A", sources=SOURCES, source=[0, 1, 1, 0])
+    write_store(tmp_path / "b", crystals[2:], title="B", sources=SOURCES[1:])
+    merge_stores([tmp_path / "a", tmp_path / "b"], tmp_path / "c", title="C")
+    store, whole = CrystalStore.open(tmp_path / "c"), [*crystals[:4], *crystals[2:]]
+    assert len(store) == len(whole)
+    assert [store.source(i) for i in range(5)] == [SOURCES[k] for k in (0, 1, 1, 0, 1)]
+    assert store.names(4) == f"{crystals[2].name} (2)"
+    np.testing.assert_array_equal(store.duplicate_of[4:6], [2, 3])
+    atoms = store.expand()
+    for i, crystal in enumerate(whole):
+        own = slice(*atoms.offset[i : i + 2])
+        assert tuple(SPECIES[number] for number in atoms.species[own]) == crystal.species
+        assert circular(atoms.fract[own] * STEP - crystal.fract).max() <= 1.5 * STEP
+        np.testing.assert_array_equal(store.crystal(i).operations.rotation, crystal.operations.rotation)
+
+
+def test_a_store_that_is_still_being_packed_is_told_from_none(tmp_path):
+    (tmp_path / "mine.partial").mkdir()
+    with pytest.raises(StoreError, match=r"mine.partial beside it holds an unfinished `xrdjax pack`"):
+        CrystalStore.open(tmp_path / "mine")
 
 
 def test_other_files_are_refused(tmp_path):

@@ -6,13 +6,14 @@ import pytest
 
 from xrdjax.crystals.symmetry import (
     CRYSTAL_SYSTEMS,
+    Operations,
     coincident_pairs,
     crystal_system_index,
-    expand_site,
+    expand_sites,
     metric_mismatch,
     metric_tensor,
     operations_from_triplets,
-    site_symmetry,
+    stabilisers,
 )
 
 SETTINGS = list(gemmi.spacegroup_table())
@@ -39,6 +40,11 @@ def cell_of(group: gemmi.SpaceGroup) -> np.ndarray:
         angles = [100 if axis in group.qualifier else 90 for axis in "abc"]
         return np.array([5, 6, 7, *angles], float)
     return np.array(CELLS[system], float)
+
+
+def expand_site(fract: list[float], operations: Operations, metric: np.ndarray) -> np.ndarray:
+    """Return the images of one site."""
+    return expand_sites(np.array([fract]), operations, metric, most_atoms=192).fract
 
 
 def test_crystal_systems_are_those_of_gemmi():
@@ -74,6 +80,8 @@ def test_identity_leads_and_repeats_are_dropped():
         (("-x,-y,-z",), "do not form a group"),
         (("x,y,z", "1/2*x,y,z"), "whole number is expected"),
         (("x,y,z", "up"), "'up' cannot be read"),
+        (("x,y,z", "h,k,l"), "expected x, y and z"),
+        (("x,y,z", "x,x,x"), "changes volumes"),
     ],
 )
 def test_lists_that_are_no_group_are_refused(listed, reason):
@@ -94,7 +102,7 @@ def test_absent_reflections_vanish_in_every_setting():
         operations = operations_from_triplets(triplets(group))[0]
         metric = metric_tensor(cell_of(group))
         for site in ([0.11, 0.23, 0.37], [0.001, 0.002, 0.24999], [0.33333, 0.66667, 0.25001]):
-            fract, _ = expand_site(np.array(site), operations, metric)
+            fract = expand_site(site, operations, metric)
             amplitude = np.abs(np.exp(2j * np.pi * hkl @ fract.T).sum(axis=1))
             assert amplitude[absent].max(initial=0) < 1e-11 * len(fract), group.xhm()
 
@@ -103,15 +111,15 @@ def test_orbit_size_times_site_symmetry_is_the_group_order():
     for group in SETTINGS[::7]:
         operations = operations_from_triplets(triplets(group))[0]
         for site in ([0.001, 0.0, 0.002], [0.5, 0.25, 0.25], [0.11, 0.23, 0.37]):
-            fract, _ = expand_site(np.array(site), operations, metric_tensor(cell_of(group)))
-            assert len(fract) * len(site_symmetry(fract[0], operations)) == len(operations), group.xhm()
+            fract = expand_site(site, operations, metric_tensor(cell_of(group)))
+            assert len(fract) * stabilisers(fract[:1], operations).sum() == len(operations), group.xhm()
             assert np.all((fract >= 0) & (fract < 1))
 
 
 def test_site_on_a_special_position_stays_as_written():
     operations = operations_from_triplets(triplets(gemmi.SpaceGroup("P 63/m m c")))[0]
-    written = np.array([0.33333333, 0.66666667, 0.25])
-    fract, _ = expand_site(written, operations, metric_tensor(np.array([4, 4, 6, 90, 90, 120.0])))
+    written = [0.33333333, 0.66666667, 0.25]
+    fract = expand_site(written, operations, metric_tensor(np.array([4, 4, 6, 90, 90, 120.0])))
     assert len(fract) == 2
     np.testing.assert_array_equal(fract[0], written)
 

@@ -6,8 +6,9 @@ import pytest
 
 from xrdjax.crystals.cif import crystal_from_cif_text
 from xrdjax.crystals.statistics import reference_setting, template_keys
-from xrdjax.crystals.store import CrystalStore, write_store
+from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import operations_from_triplets
+from xrdjax.crystals.write import write_store
 from xrdjax.crystals.wyckoff import LETTERS, annihilator, wyckoff_table
 
 CORUNDUM = """data_corundum

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from xrdjax.config import UNSEEN_AXES
+from xrdjax.config import UNSEEN_AXES, SelectionConfig
+from xrdjax.crystals.selection import select
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.evaluation.protocols import predict_part, protocol_axes
@@ -29,7 +30,7 @@ def run(small_config, tmp_path_factory):
 def test_every_pair_is_asked_once(run, small_store):
     axes = ((1, 0, 0), (1, 1, 1), (1, 2, 0))
     predictions = predict_part(run, axes)
-    expected = CrystalStore.open(small_store).part("random", "test")
+    expected = select(CrystalStore.open(small_store), SelectionConfig()).crystals("test")
     asked = sorted(zip(predictions.crystal.tolist(), map(tuple, predictions.uvw.tolist()), strict=True))
     assert asked == sorted((crystal, axis) for crystal in expected.tolist() for axis in axes)
 

@@ -12,7 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from xrdjax.config import OptimConfig
-from xrdjax.crystals.store import CrystalStore, write_store
+from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.write import write_store
 from xrdjax.errors import ConfigError, StoreError, WorkdirError, XrdjaxError
 from xrdjax.learning import training
 from xrdjax.learning.training import prepare, restore_run

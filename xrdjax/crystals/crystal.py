@@ -25,6 +25,7 @@ class Crystal:
         operations: all operations of the group in this setting, the identity first.
         u_aniso: (n, 6) U11 U22 U33 U12 U13 U23 in Å² as in a CIF, that is exp(−2π² Σ_ij U_ij a*_i a*_j h_i h_j) on the
             amplitude; for an isotropic atom the tensor that equals u_iso. None where all sites are isotropic.
+        notes: what the reader of a file mended, decided or doubts, a sentence each.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Crystal:
     operation: Int64[np.ndarray, "n"]
     operations: Operations
     u_aniso: Float64[np.ndarray, "n 6"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_atoms(self) -> int:

@@ -7,15 +7,17 @@ origin (perovskite is 1a 1b 3c or 1b 1a 3d), so crystals that share group, formu
 """
 
 from collections.abc import Hashable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
-from xrdjax.crystals.symmetry import coincident_pairs, metric_tensor, site_symmetry
+from xrdjax.crystals.symmetry import coincident_pairs, metric_tensor, stabilisers
 
-PARTS = ("train", "validation", "test")
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SHARES = (0.7, 0.2, 0.1)
 
 
@@ -77,7 +79,8 @@ def _occupied_positions(crystal: Crystal) -> tuple[tuple[int, ...], ...]:
     if crystal.occupancy.min() < 1:
         pairs = crystal.site[coincident_pairs(crystal.fract, metric_tensor(crystal.cell))]
         first = np.delete(first, np.unique(pairs.max(axis=1)))
-    rotation = crystal.operations.rotation.astype(int)
+    operations = crystal.operations
+    rotation = operations.rotation.astype(int)
     code = 10 * np.rint(np.linalg.det(rotation)).astype(int) + np.trace(rotation, axis1=1, axis2=2)
-    stabilisers = [site_symmetry(crystal.fract[atom], crystal.operations) for atom in first]
-    return tuple(sorted(tuple(np.sort(code[stabiliser]).tolist()) for stabiliser in stabilisers))
+    stabiliser = stabilisers(crystal.fract[first], operations)
+    return tuple(sorted(tuple(sorted(code[own].tolist())) for own in stabiliser))

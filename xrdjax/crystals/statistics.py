@@ -60,7 +60,7 @@ def crystal_statistics(
     shapes = [_shapes(store.cell[members], setting.rotation) for members, setting in settings]
     keys = [key for some in settings for key in _keys(store, atoms, *some, table)]
     return CrystalStatistics(
-        space_group=store.space_group[numbers].astype(int),
+        space_group=store.columns.space_group[numbers].astype(int),
         shape=np.concatenate([*shapes, np.zeros((0, 5))]),
         fullness=volume / (content @ element_volume),
         element_volume=element_volume,
@@ -134,7 +134,7 @@ def _keys(
     store: CrystalStore, atoms: Atoms, crystals: Integer[np.ndarray, "n"], setting: Setting, table: WyckoffTable
 ) -> list[TemplateKey | None]:
     """Return the template key of each crystal of one setting; None where a place is shared, part-filled or unknown."""
-    group = int(store.space_group[crystals[0]])
+    group = int(store.columns.space_group[crystals[0]])  # the one of the operations, whatever the label
     atom = _ranges(atoms.offset[crystals], atoms.offset[crystals + 1])
     size = atoms.offset[crystals + 1] - atoms.offset[crystals]
     owner = np.repeat(np.arange(len(crystals)), size)

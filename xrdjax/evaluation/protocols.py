@@ -15,14 +15,15 @@ from jaxtyping import Array, Bool, Int, Key
 from tqdm import tqdm
 
 from xrdjax.config import SEEN_AXES, UNSEEN_AXES, AugmentConfig, Axis, PatternConfig, TrainConfig
-from xrdjax.crystals.store import CrystalStore, Part
+from xrdjax.crystals.selection import open_selected, select_crystals
+from xrdjax.crystals.splits import Part
 from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.learning.models import Logits
 from xrdjax.learning.state import TrainState
 from xrdjax.learning.training import restore_run
 from xrdjax.learning.workdir import check_store
 from xrdjax.patterns.device_store import DeviceStore, to_device
-from xrdjax.patterns.generate import by_bucket, draw_recipe, interleave, select_crystals
+from xrdjax.patterns.generate import by_bucket, draw_recipe, interleave
 from xrdjax.patterns.planning import Plan, make_plan
 from xrdjax.patterns.recipe import num_walk_batches, walk_recipe
 
@@ -66,7 +67,7 @@ def predict_part(
     Shows progress. Raises WorkdirError, StoreError, ConfigError.
     """
     config, graph, state = restore_run(workdir)
-    crystals = CrystalStore.open(config.data.store)
+    crystals = open_selected(config.data)
     check_store(config, crystals, workdir)
     store = to_device(crystals)
     chosen = select_crystals(crystals, config.data, part)

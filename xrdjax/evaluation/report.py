@@ -11,14 +11,13 @@ import jax
 import numpy as np
 
 from xrdjax.config import Axis, TrainConfig
-from xrdjax.crystals.store import CrystalStore
+from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
 from xrdjax.errors import ConfigError
 from xrdjax.evaluation.figures import draw_group_confusion, draw_system_confusion
 from xrdjax.evaluation.measures import Accuracy, accuracy, confusion_matrix
 from xrdjax.evaluation.protocols import Predictions, predict_part, protocol_axes
 from xrdjax.learning.workdir import saved_config
-from xrdjax.patterns.generate import select_crystals
 
 HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
 TITLES = {"seen": "zone axes of the training", "unseen": "zone axes never trained on"}
@@ -74,7 +73,7 @@ def _chosen_axes(config: TrainConfig, protocols: tuple[str, ...]) -> dict[str, t
 
 
 def _commonest_classes(config: TrainConfig) -> dict[str, int]:
-    store = CrystalStore.open(config.data.store)
+    store = open_selected(config.data)
     space_group = store.space_group[select_crystals(store, config.data, "train")].astype(int)
     return {
         "space_group": int(np.bincount(space_group).argmax()),

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from xrdjax.config import TrainConfig, validate
+from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import ConfigError
 from xrdjax.learning.checkpoint import Checkpoints
@@ -31,7 +32,7 @@ from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION
 from xrdjax.learning.workdir import check_workdir, claim_workdir, saved_config
 from xrdjax.learning.writer import Writer
 from xrdjax.patterns.device_store import DeviceStore, to_device
-from xrdjax.patterns.generate import Batch, draw_batch, select_crystals
+from xrdjax.patterns.generate import Batch, draw_batch
 from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH, Plan, make_plan
 
@@ -48,7 +49,7 @@ def train(config: TrainConfig, workdir: Path, devices: Sequence[jax.Device] | No
     """
     config = validate(config)
     check_workdir(config, workdir)
-    crystals = CrystalStore.open(config.data.store)
+    crystals = open_selected(config.data)
     devices = jax.devices() if devices is None else devices
     mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
     with jax.set_mesh(mesh):

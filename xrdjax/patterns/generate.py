@@ -17,13 +17,13 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from xrdjax.config import AugmentConfig, DataConfig, PatternConfig, TrainConfig, validate
-from xrdjax.crystals.store import CrystalStore, Part
+from xrdjax.config import AugmentConfig, PatternConfig, TrainConfig, validate
+from xrdjax.crystals.selection import select_crystals
+from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane
-from xrdjax.errors import ConfigError
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
 from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_sample, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
@@ -221,20 +221,6 @@ def interleave(parts: list[T]) -> T:
         return jnp.concatenate(grouped, axis=1).reshape(-1, *leaves[0].shape[1:])
 
     return jax.tree.map(join, *parts)
-
-
-def select_crystals(store: CrystalStore, data: DataConfig, part: Part) -> Int[np.ndarray, "crystals"]:
-    """Return the numbers of the crystals in one part of the configured split. Raises ConfigError if there is none."""
-    crystals = store.part(data.split, part)
-    if data.max_atoms is not None:
-        crystals = crystals[store.num_atoms[crystals] <= data.max_atoms]
-    if not len(crystals):
-        limit = "" if data.max_atoms is None else f" with at most data.max_atoms = {data.max_atoms} atoms"
-        raise ConfigError(
-            f"data.store '{data.store}': no crystal{limit} in the part '{part}' of the split '{data.split}'; choose "
-            "the other data.split, or pack more crystals of one space group"
-        )
-    return crystals
 
 
 def _spread_over_devices(recipe: Recipe) -> Recipe:

@@ -247,6 +247,13 @@ class TrainConfig:
     validation_patterns: Count = 1024
     checkpoint_every: Count = 500
     keep_checkpoints: Count = 2
+    """How many of the newest checkpoints are kept."""
+    keep_best: Annotated[int, Ge(0)] = 1
+    """How many are kept for their accuracy of space groups at validation, of those written at a validation."""
+    keep_every: Count | None = None
+    """Keep every checkpoint whose step is a multiple of this, too."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is no number or out of all proportion stops the run, or is left out and counted."""
     test_crystals: Count | None = None
     """How many held-out crystals the evaluation draws from each axis; None takes all."""
     data: DataConfig = field(default_factory=DataConfig)

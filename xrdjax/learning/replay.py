@@ -15,7 +15,6 @@ from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.errors import XrdjaxError
-from xrdjax.learning.pictures import labelled_sheet
 from xrdjax.learning.state import STREAM_DATA
 from xrdjax.learning.step import step_key
 from xrdjax.learning.workdir import check_store, saved_config
@@ -29,6 +28,8 @@ def replay(workdir: Path, step: int) -> Path:
 
     Raises WorkdirError, StoreError, XrdjaxError.
     """
+    from xrdjax.learning.pictures import labelled_sheet  # matplotlib: seldom needed, and slow to load
+
     config = saved_config(workdir)
     if not 1 <= step <= config.steps:
         raise XrdjaxError(f"{workdir}: step {step} asked for; expected 1 to {config.steps}")

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Key
 
 from xrdjax.config import TrainConfig
 from xrdjax.crystals.selection import select_crystals
+from xrdjax.crystals.splits import Part
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import ConfigError
 from xrdjax.learning.checkpoint import restore
@@ -37,7 +39,8 @@ class Run:
     state: TrainState
     store: DeviceStore
     plan: Plan
-    validation_plan: Plan
+    validation_plan: Callable[[], Plan]
+    """Made when it is first needed, after the first steps."""
     root: Key[Array, ""]
     no_steps: Tally
     step: jax.stages.Wrapped
@@ -47,15 +50,18 @@ class Run:
 def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding) -> Run:
     """Put the crystals on the device, plan the batches and build the step; everything is replicated by `sharding`."""
     started = time.monotonic()
-    parts = {part: select_crystals(crystals, config.data, part) for part in ("train", "validation", "test")}
+    needed: tuple[Part, ...] = ("train", "validation", "test")
+    parts = {part: select_crystals(crystals, config.data, part) for part in needed}
     store = jax.device_put(to_device(crystals), sharding)
     optimizer = build_optimizer(config.optim, config.steps)
     graph, state = initial_state(config, optimizer)
-    plans = [
-        make_plan(store, parts[part], config.pattern, config.augment, config.batch_size)
-        for part in ("train", "validation")
-    ]
-    check_devices(plans[0], config, sharding.mesh.size)
+
+    def plan(part: Part) -> Plan:
+        planned = make_plan(store, parts[part], config.pattern, config.augment, config.batch_size)
+        return jax.device_put(planned, sharding)
+
+    train_plan = plan("train")
+    check_devices(train_plan, config, sharding.mesh.size)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     log.info(
         "%s: %d crystals on the device in %.1f s; network of %.2f million parameters",
@@ -65,8 +71,8 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
         config=config,
         state=jax.device_put(state, sharding),
         store=store,
-        plan=jax.device_put(plans[0], sharding),
-        validation_plan=jax.device_put(plans[1], sharding),
+        plan=train_plan,
+        validation_plan=cache(partial(plan, "validation")),
         root=jax.device_put(jax.random.key(config.seed), sharding),
         no_steps=jax.device_put(empty_tally(), sharding),
         step=jax.jit(make_step(graph, optimizer, config), donate_argnums=0),

@@ -52,7 +52,7 @@ def validate_state(run: Run, state: TrainState, step: int, writer: Writer) -> di
 def _predicted(run: Run, state: TrainState) -> Iterator[tuple[Batch, Logits, Sums]]:
     for number in range(-(-run.config.validation_patterns // run.config.batch_size)):
         key = step_key(run.root, STREAM_VALIDATION, number)
-        yield run.evaluate(state, run.store, run.validation_plan, key)
+        yield run.evaluate(state, run.store, run.validation_plan(), key)
 
 
 def _recall(kind: str, counts: Int[np.ndarray, "n n"], names: tuple[str, ...] | list[str]) -> dict[str, float]:

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from xrdjax.cli import main
 from xrdjax.config import OptimConfig
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.write import write_store
-from xrdjax.errors import ConfigError, StoreError, WorkdirError
+from xrdjax.errors import ConfigError, StoreError, WorkdirError, XrdjaxError
 from xrdjax.learning import training
+from xrdjax.learning.replay import replay
 from xrdjax.learning.run import prepare, restore_run
+from xrdjax.learning.state import STREAM_DATA
+from xrdjax.learning.step import step_key
 from xrdjax.learning.workdir import check_store
+from xrdjax.patterns.generate import make_batch
 
 
 def train(config, workdir):
@@ -84,6 +89,24 @@ def test_finished_run_is_left_alone(small_config, whole_run, caplog):
     assert (whole_run / "metrics.jsonl").read_text() == before
 
 
+def test_any_step_can_be_replayed(small_config, small_store, whole_run, capsys):
+    main(["replay", str(whole_run), "--step", "3"])
+    folder = whole_run / "replay" / "step-3"
+    assert capsys.readouterr().out == f"step 3: {folder}\n"
+    recipe = json.loads((folder / "recipe.json").read_text())
+    key = step_key(jax.random.key(small_config.seed), STREAM_DATA, 2)
+    batch = make_batch(key, CrystalStore.open(small_store), small_config)
+    drawn = [(entry["number"], entry["space_group"], entry["key"]) for entry in recipe["patterns"]]
+    columns = batch.recipe.crystal, batch.space_group, jax.random.key_data(batch.recipe.key)
+    assert drawn == list(zip(*(np.asarray(column).tolist() for column in columns), strict=True))
+    assert (folder / "pictures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_step_beyond_the_run_cannot_be_replayed(whole_run):
+    with pytest.raises(XrdjaxError, match="step 9 asked for; expected 1 to 8"):
+        replay(whole_run, 9)
+
+
 def test_workdir_of_another_configuration_is_refused(small_config, whole_run):
     with pytest.raises(WorkdirError, match=r"optim\.lr: 0\.003 → 0\.001") as caught:
         train(replace(small_config, optim=OptimConfig(lr=1e-3)), whole_run)
@@ -102,7 +125,7 @@ def test_failed_start_leaves_the_workdir_free(small_config, tmp_path):
     with pytest.raises(StoreError):
         train(elsewhere, tmp_path / "run")
     crowded = replace(small_config, data=replace(small_config.data, max_atoms=1))
-    with pytest.raises(ConfigError, match=r"no crystal with at most data\.max_atoms = 1 atoms in the part"):
+    with pytest.raises(ConfigError, match=r"no crystal in the part 'train' .*too many atoms: 60"):
         train(crowded, tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
 
@@ -133,7 +156,7 @@ def test_nothing_travels_between_host_and_device(small_config, one_device):
             state, tally = run.step(state, tally, run.store, run.plan, run.root)
         jax.block_until_ready(tally)
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):  # so the guard is awake
-            run.step(state, tally, run.store, run.plan, np.zeros(2, np.uint32))
+            run.step(state, jax.device_get(tally), run.store, run.plan, run.root)
 
 
 def test_steps_in_one_dispatch_are_the_same_steps(small_config, one_device):

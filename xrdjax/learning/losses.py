@@ -27,7 +27,7 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """Return the means by the names that logs and TensorBoard show."""
-        count = float(self.num_patterns)
+        count = max(float(self.num_patterns), 1.0)
         means = {name: float(getattr(self, name)) / count for name in _MEAN_NAMES}
         return {
             "loss": means["space_group_loss"] + means["crystal_system_loss"],

@@ -63,7 +63,7 @@ class Progress:
         seconds = (now - self._reported_at) / steps
         self._reported_step, self._reported_at = step, now
         means, rate, lr = tally.patterns.means(), self._config.batch_size / seconds, self._learning_rate(step)
-        applied = int(tally.num_steps) - int(tally.skipped)
+        applied = max(int(tally.num_steps) - int(tally.skipped), 1)
         scalars = {
             **{f"train/{name}": value for name, value in means.items()},
             "train/gradient_norm": float(tally.gradient_norm) / applied,

@@ -164,6 +164,26 @@ def ingest_short() -> str:
     return f"{files:,} CIFs become a store in {_minutes(seconds)} ({rate:,.0f} a second) on {_where(result)}.\n"
 
 
+def crystals_compared() -> str:
+    """Return what networks learn from real and procedural crystals, as a table."""
+    result = _result("crystals_compared")
+    rows = [
+        "| trained on | space group, top-1 | top-3 | weighted | crystal system, top-1 | weighted | training, top-1 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, run in result["runs"].items():
+        heads = run["protocols"]["seen"]["heads"]
+        group, system = heads["space_group"], heads["crystal_system"]
+        cells = [group["top1"], group["top3"], group["weighted"], system["top1"], system["weighted"]]
+        cells.append(run["training_accuracy"]["space_group"])
+        rows.append(f"| {name} | " + " | ".join(f"{100 * value:.1f} %" for value in cells) + " |")
+    heads = next(iter(result["runs"].values()))["protocols"]["seen"]["heads"]
+    group, system = heads["space_group"]["commonest"], heads["crystal_system"]["commonest"]
+    rows.append(f"| *always the commonest* | {100 * group:.1f} % | | | {100 * system:.1f} % | | |")
+    run = next(iter(result["runs"].values()))
+    return "\n".join([*rows, "", f"{run['steps']:,} steps each; {_where(result)}."]) + "\n"
+
+
 def _result(name: str) -> dict:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -196,6 +216,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         render_growth,
         peers,
         convolutions,
+        crystals_compared,
         ingest,
         ingest_short,
     )

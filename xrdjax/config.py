@@ -55,6 +55,16 @@ UNSEEN_AXES = _axes("131 211 011 120")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProceduralConfig:
+    """Which crystals are made up; their cells are always shaped and filled like those of the training split."""
+
+    groups: Literal["balanced", "training"] = "balanced"
+    """All 230 space groups equally often, or each as often as in the training split."""
+    statistics: Literal["uniform", "training"] = "uniform"
+    """Occupied positions and elements at random, unrelated to any crystal, or as often as in the training split."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
     """Which crystals of a store, by what label, and how they are divided. Nothing of it needs packing again."""
 
@@ -86,6 +96,9 @@ class DataConfig(SelectionConfig):
 
     store: Annotated[str, tyro.conf.arg(aliases=["--data"])] = "open"
     """Name of an embedded store, or path of one made by `xrdjax pack`."""
+    mixture: Probability = 0.0
+    """Share of each training batch that is made up, not taken from the store; rounded to sixteenths of a batch."""
+    procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

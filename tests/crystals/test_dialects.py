@@ -101,11 +101,32 @@ def test_number_alone_is_the_standard_setting_unless_atoms_are_then_too_close():
         read(text.replace("0.2 0.1 0.3", "0.03 0.03 0.03"))
 
 
+@pytest.mark.parametrize(("code", "half"), [("b1", [0, 0, 1]), ("b2", [1, 0, 1]), ("b3", [1, 0, 0])])
+def test_code_names_the_setting_of_a_number(code, half):
+    text = structure("Fe 0.2 0.1 0.3", f"_space_group_IT_number 7\n_space_group_IT_coordinate_system_code {code}")
+    crystal = read(text)
+    assert (crystal.operations.translation[1] // 12).tolist() == half
+    assert crystal.notes == ()
+
+
+@pytest.mark.parametrize("symmetry", [named("F d -3 m"), "_space_group_IT_number 227"])
+def test_code_names_the_origin(symmetry):
+    text = structure(SPINEL_2, f"{symmetry}\n_space_group_IT_coordinate_system_code 2", cell=SPINEL_CELL)
+    assert contents(read(text)) == {"Mg": 8, "Al": 16, "O": 32}
+    assert read(text).notes == ()
+
+
 def test_alternatives_without_occupancies_are_refused():
     fields = ("label", "fract_x", "fract_y", "fract_z", "disorder_group")
     assert read(structure("C1 0 0 0 .\nC2 0.4 0 0 1", named("P 1"), fields=fields)).num_atoms == 2
     with pytest.raises(CifError, match="add _atom_site_occupancy"):
         read(structure("C1 0 0 0 1\nC2 0.4 0 0 2", named("P 1"), fields=fields))
+
+
+def test_origin_is_told_where_the_other_puts_two_atoms_on_one_place():
+    crystal = read(structure("Mg 0 0 0\nAl 0.25 0.25 0.25", named("F d -3 m"), cell="10 10 10 90 90 90"))
+    assert contents(crystal) == {"Mg": 16, "Al": 32}
+    assert crystal.notes == ("origin 2 of 'F d -3 m': told by the distances",)
 
 
 ROCK_SALT = "Na 0 0 0\nCl 0.5 0.5 0.5"
@@ -120,6 +141,14 @@ def test_operations_that_are_too_few_are_completed_from_the_symbol(sites):
     assert "of which the file lists 1" in " ".join(crystal.notes)
     with pytest.raises(CifError, match="'F m -3 m' says space group 225, the symmetry operations say 1"):
         read(structure(ROCK_SALT, operations("x,y,z") + "\n" + named("F m -3 m")))
+
+
+def test_centring_that_the_operations_lack_is_asked_for_though_the_number_is_the_same():
+    text = structure("Fe 0.1 0.2 0.3", operations("x,y,z", "-x,-y,-z") + "\n" + named("I -1"))
+    with pytest.raises(CifError, match="lists 2 operations, its symbol has more"):
+        read(text)
+    assert read(text.replace("loop_", formula("Fe", 4) + "loop_", 1)).num_atoms == 4
+    assert read(text.replace("loop_", formula("Fe", 2) + "loop_", 1)).num_atoms == 2
 
 
 def test_listed_operations_win_over_a_symbol_that_does_not_fit_the_formula():
@@ -142,6 +171,13 @@ def test_shared_place_of_one_species_adds():
     crystal = read(structure("C1 0.1 0.2 0.3 0.6\nC1' 0.1 0.202 0.3 0.4\nO 0.5 0.5 0.1 1", named("P 1")))
     assert contents(crystal) == {"C": 1, "O": 1}
     assert "occupancies add: sites C1 and C1'" in " ".join(crystal.notes)
+
+
+@pytest.mark.parametrize("occupancies", [(0.75, 0.75), (0.4, 0.4, 0.4), (1, 0.5), (0.7, 0.6)])
+def test_shared_place_of_one_species_is_not_overfilled(occupancies):
+    rows = "\n".join(f"C{number} 0.1 0.2 0.3 {occupancy}" for number, occupancy in enumerate(occupancies))
+    with pytest.raises(CifError, match="share one place with occupancies of"):
+        read(structure(rows, named("P 1")))
 
 
 @pytest.mark.parametrize(("stated", "expected"), [("Fe O", 1), ("Fe2 O", 2)])
@@ -173,6 +209,7 @@ def test_rhombohedral_axes_are_told_by_the_angles(symbol):
         ("+x,+y,+z", "-x,-y,-z"),
         ("'  x ,  y ,  z'", '"-x,-y,-z"'),
         ("x,y,z", "1-x,1-y,2-z"),
+        ("x, y, z", "-x, -y, -z"),
         (";\nx,y,z\n-x,-y,-z\n;",),
         ("'x,y,z; -x,-y,-z'",),
         ("x,y,z", "x,y,z", "-x,-y,-z"),
@@ -281,7 +318,15 @@ def test_type_symbol_that_is_no_element_is_refused(symbol):
 
 @pytest.mark.parametrize(
     ("symbol", "species"),
-    [("Fe3+", "Fe3+"), ("FE+3", "Fe3+"), ("Fe2.67+", "Fe"), ("Fe+2.5", "Fe"), ("O-2", "O2-"), ("Fe0+", "Fe"), ("d", "D")],
+    [
+        ("Fe3+", "Fe3+"),
+        ("FE+3", "Fe3+"),
+        ("Fe2.67+", "Fe"),
+        ("Fe+2.5", "Fe"),
+        ("O-2", "O2-"),
+        ("Fe0+", "Fe"),
+        ("d", "D"),
+    ],
 )
 def test_type_symbol_is_an_element_or_ion(symbol, species):
     fields = ("label", "type_symbol", "fract_x", "fract_y", "fract_z")

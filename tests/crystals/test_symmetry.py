@@ -80,6 +80,8 @@ def test_identity_leads_and_repeats_are_dropped():
         (("-x,-y,-z",), "do not form a group"),
         (("x,y,z", "1/2*x,y,z"), "whole number is expected"),
         (("x,y,z", "up"), "'up' cannot be read"),
+        (("x,y,z", "h,k,l"), "expected x, y and z"),
+        (("x,y,z", "x,x,x"), "changes volumes"),
     ],
 )
 def test_lists_that_are_no_group_are_refused(listed, reason):

@@ -2,9 +2,9 @@
 
 Sites within `MERGE_DISTANCE` of each other, or of each other's images, share one place. Different species share it with
 occupancies that add to 1 or less. Sites of one species there are one atom: their occupancies add if they fit into one
-place; if they do not, equal ones are an atom that is listed twice, and everything else is refused. Of two sites that
-are images of each other with occupancies that would fit, nobody can tell without the formula which it is:
-`images_add` is the reading, and `Contents.is_ambiguous` says that there are two.
+place. If they do not, whole ones, and equal ones that are images, are one atom, listed twice; all else is refused.
+Of two sites that are images of each other with occupancies that would fit, nobody can tell without the formula which it
+is: `images_add` is the reading, and `Contents.is_ambiguous` says that there are two.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,19 @@ from xrdjax.crystals.cif_symmetry import Setting
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.species import element_of
 from xrdjax.crystals.symmetry import (
+    MERGE_DISTANCE,
     Orbits,
     close_pairs,
     expand_sites,
     expand_tensors,
     isotropic_tensors,
     metric_tensor,
+    squared_distance,
 )
 
 MAX_ATOMS = 100_000
 _MOST_IMAGES = 10  # times MAX_ATOMS, before sites that are listed twice are merged
-OVERLAP = 0.5  # Å; no two whole atoms are closer
+_OVERLAP = 0.5  # Å; no two whole atoms are closer
 _HYDROGEN_LIKE = 0.35  # Å, a covalent radius; hydrogen is often drawn too close, and tells nothing
 _EQUAL = 0.005  # occupancies that agree to two digits
 
@@ -91,11 +93,15 @@ class _Merger:
         self.occupancy = sites.occupancy.copy()
         self.is_kept: Bool[np.ndarray, "n"] = np.ones(len(sites.labels), bool)
         self.is_ambiguous = False
-        first = orbits.fract[np.flatnonzero(np.diff(orbits.site, prepend=-1))]
-        close = close_pairs(first, orbits.fract, metric)
-        close = close[orbits.site[close[:, 1]] != close[:, 0]]
-        self.pairs: Int64[np.ndarray, "p 2"] = np.stack([close[:, 0], orbits.site[close[:, 1]]], axis=1)
-        self.is_image: Bool[np.ndarray, "p"] = orbits.operation[close[:, 1]] != 0
+        first = np.flatnonzero(np.diff(orbits.site, prepend=-1))
+        close = close_pairs(orbits.fract[first], orbits.fract, metric, _OVERLAP)
+        site, atom = close[first[close[:, 0]] != close[:, 1]].T
+        other = orbits.site[atom]
+        distance2 = squared_distance(orbits.fract[first[site]], orbits.fract[atom], metric)
+        is_shared = (distance2 < MERGE_DISTANCE**2) & (site != other)
+        self.overlaps: Int64[np.ndarray, "o 2"] = np.stack([site, other], axis=1)
+        self.pairs: Int64[np.ndarray, "p 2"] = self.overlaps[is_shared]
+        self.is_image: Bool[np.ndarray, "p"] = orbits.operation[atom[is_shared]] != 0
         self._twice: list[str] = []
         self._shared: list[str] = []
 
@@ -108,38 +114,50 @@ class _Merger:
         later, earlier = self.pairs.T
         same = np.flatnonzero((species[later] == species[earlier]) & (earlier < later))
         total = self._totals()
-        for pair in same:
-            self._merge(int(later[pair]), int(earlier[pair]), bool(self.is_image[pair]), total, images_add)
+        columns = (later[same], earlier[same], self.is_image[same])
+        kept = [True] * len(species)  # a list, for there may be a million pairs
+        for site, other, is_image in zip(*(column.tolist() for column in columns), strict=True):
+            if kept[site] and kept[other]:
+                kept[site] = not self._merge(site, other, is_image, total, images_add)
+        self.is_kept = np.array(kept)
         self._refuse_overfull()
 
     def notes(self) -> list[str]:
-        """Return what was merged, a sentence a kind."""
+        """Return what was merged and what is too close, a sentence a kind."""
         notes = []
         if self._twice:
             notes.append(f"one atom that is listed twice: sites {joined(self._twice)}")
         if self._shared:
             notes.append(f"one atom whose occupancies add: sites {joined(self._shared)}")
+        if len(self.overlaps) and (crowded := self._crowded()):
+            notes.append(f"whole atoms closer than {_OVERLAP} Å: sites {joined(crowded)}")
         return notes
+
+    def _crowded(self) -> list[str]:
+        """Return the pairs of sites that are on one another, more than one atom in all."""
+        one, other = self.overlaps[self.is_kept[self.overlaps].all(axis=1)].T
+        is_whole = self.occupancy[one] + self.occupancy[other] > MAX_OCCUPANCY
+        pairs = np.unique(np.sort(np.stack([one, other], axis=1)[is_whole], axis=1), axis=0)
+        return [f"{self.sites.labels[i]} and {self.sites.labels[j]}" for i, j in pairs.tolist()]
 
     def _merge(
         self, later: int, earlier: int, is_image: bool, total: Float64[np.ndarray, "n"], images_add: bool
-    ) -> None:
-        """Leave out the later of two sites if both are one atom."""
-        if not (self.is_kept[later] and self.is_kept[earlier]):
-            return
+    ) -> bool:
+        """Tell whether two sites are one atom, which then has the place and the label of the earlier."""
         labels = f"{self.sites.labels[earlier]} and {self.sites.labels[later]}"
         first, second = self.sites.occupancy[[earlier, later]]
         is_equal = abs(first - second) < _EQUAL
         fits = total[later] <= MAX_OCCUPANCY
+        is_whole = min(first, second) > 1 - _EQUAL
         self.is_ambiguous |= bool(is_equal and fits and is_image)
-        if is_equal and (not fits or (is_image and not images_add)):
+        if is_equal and ((not fits and (is_image or is_whole)) or (is_image and not images_add)):
             self._twice.append(labels)
         elif fits:
             self.occupancy[earlier] = min(self.occupancy[earlier] + second, 1.0)
             self._shared.append(labels)
         else:
-            return
-        self.is_kept[later] = False
+            return False
+        return True
 
     def _totals(self) -> Float64[np.ndarray, "n"]:
         """Return the occupancy of each site's place, over all that share it and are kept."""
@@ -160,20 +178,12 @@ class _Merger:
             )
 
 
-def overlap(crystal: Crystal) -> tuple[str, str] | None:
-    """Return the species of two atoms on one another, more than one atom in all; None where there are none."""
-    atom, other = _whole_pairs(crystal, OVERLAP)
-    return (crystal.species[int(atom[0])], crystal.species[int(other[0])]) if len(atom) else None
-
-
 def tightness(crystal: Crystal) -> float:
     """Return the shortest distance over the sum of its atoms' covalent radii, infinity where it is 1 or more."""
     radius = np.array([gemmi.Element(element_of(species)).covalent_r for species in crystal.species])
     radius = np.where(radius < _HYDROGEN_LIKE, 0.0, radius)
     atom, other = _whole_pairs(crystal, 2 * float(radius.max()))
-    difference = crystal.fract[atom] - crystal.fract[other]
-    difference -= np.round(difference)
-    distance = np.sqrt(((difference @ metric_tensor(crystal.cell)) * difference).sum(axis=1))
+    distance = np.sqrt(squared_distance(crystal.fract[atom], crystal.fract[other], metric_tensor(crystal.cell)))
     span = radius[atom] + radius[other]
     is_bond = (distance < span) & (radius[atom] > 0) & (radius[other] > 0)
     return float((distance[is_bond] / span[is_bond]).min(initial=np.inf))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from xrdjax.crystals.cell_contents import OVERLAP, fill_cell, have_same_atoms, overlap, tightness
+from xrdjax.crystals.cell_contents import fill_cell, have_same_atoms, tightness
 from xrdjax.crystals.cif_sites import Sites, number_of, sites_of
-from xrdjax.crystals.cif_symmetry import Setting, symmetry_of
+from xrdjax.crystals.cif_symmetry import Setting, Symmetry, symmetry_of
 from xrdjax.crystals.cif_text import Block, blocks_of, decode_cif
 from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.formula import CONTRADICTS, FITS, Evidence, evidence_of
@@ -89,10 +89,9 @@ def _error(path: object, error: Exception) -> CifError:
 
 def _blocks_with_atoms(text: str) -> list[Block]:
     blocks = blocks_of(text)
-    with_atoms = [block for block in blocks if any(block.column(f"_atom_site_fract_{axis}") for axis in "xyz")]
-    if with_atoms:
+    if with_atoms := [block for block in blocks if block.has_column("_atom_site_fract_x")]:
         return with_atoms
-    if any(block.column("_atom_site_Cartn_x") for block in blocks):
+    if any(block.has_column("_atom_site_Cartn_x") for block in blocks):
         raise ValueError("only Cartesian coordinates (_atom_site_Cartn_x); add fractional ones (_atom_site_fract_x)")
     raise ValueError("no atoms (_atom_site_fract_x) in any data block")
 
@@ -124,7 +123,7 @@ def _crystal(block: Block, name: str) -> Crystal:
     symmetry = symmetry_of(block, cell)
     evidence = evidence_of(block)
     sites = sites_of(block, evidence, metric_tensor(cell))
-    crystal = _decided(name, cell, symmetry.settings, symmetry.question, sites, evidence)
+    crystal = _decided(name, cell, symmetry, sites, evidence)
     if sites.question and not evidence.misfit(crystal) <= FITS:
         raise ValueError(sites.question)
     if symmetry.is_assumed and tightness(crystal) < _SHORT:
@@ -154,21 +153,25 @@ def _number(block: Block, tag: str) -> float:
 
 
 def _decided(
-    name: str,
-    cell: Float64[np.ndarray, "6"],
-    settings: tuple[Setting, ...],
-    question: str,
-    sites: Sites,
-    evidence: Evidence,
+    name: str, cell: Float64[np.ndarray, "6"], symmetry: Symmetry, sites: Sites, evidence: Evidence
 ) -> Crystal:
     """Return the crystal of the one reading that fits the evidence."""
-    if len(settings) == 1 and not question:
-        contents = fill_cell(name, cell, settings[0], sites)
+    question = symmetry.question
+    if not question:
+        contents = fill_cell(name, cell, symmetry.settings[0], sites)
         if not contents.is_ambiguous:
             return contents.crystal
         question = "sites that are images of each other may be one atom or share its place; keep one of them"
-    readings = list(_readings(name, cell, settings, sites))
-    return _fitting(readings, evidence, question)
+    readings = list(_readings(name, cell, symmetry.settings, sites))
+    possible, is_clear = _possible(readings, can_exclude=symmetry.are_origins)
+    return _fitting(possible, evidence, question, is_clear=is_clear)
+
+
+def _possible(readings: list[tuple[str, Crystal]], *, can_exclude: bool) -> tuple[list[tuple[str, Crystal]], bool]:
+    """Return the readings without too short bonds, and whether those of the others are beyond all doubt."""
+    gaps = [tightness(crystal) for _, crystal in readings]
+    possible = [reading for reading, gap in zip(readings, gaps, strict=True) if gap >= _SHORT]
+    return possible, can_exclude and not any(_IMPOSSIBLE < gap < _SHORT for gap in gaps)
 
 
 def _readings(
@@ -189,21 +192,19 @@ def _readings(
                 break
 
 
-def _fitting(readings: list[tuple[str, Crystal]], evidence: Evidence, question: str) -> Crystal:
-    """Return the first reading that fits where all others contradict, or hold the same atoms."""
-    gaps = [tightness(crystal) for _, crystal in readings]
-    possible = [reading for reading, gap in zip(readings, gaps, strict=True) if gap >= _SHORT]
-    misfits = [evidence.misfit(crystal) for _, crystal in possible]
+def _fitting(readings: list[tuple[str, Crystal]], evidence: Evidence, question: str, *, is_clear: bool) -> Crystal:
+    """Return the first reading that fits where all others contradict or hold the same atoms.
+
+    `is_clear` says that the one reading which is left needs no formula.
+    """
+    misfits = [evidence.misfit(crystal) for _, crystal in readings]
     is_stated = not np.isnan(misfits).any()
-    if is_stated:
-        fitting = [reading for reading, misfit in zip(possible, misfits, strict=True) if misfit <= FITS]
-        is_open = any(FITS < misfit <= CONTRADICTS for misfit in misfits)
-    else:
-        fitting, is_open = possible, any(_IMPOSSIBLE < gap < _SHORT for gap in gaps)
+    fitting = [reading for reading, misfit in zip(readings, misfits, strict=True) if not is_stated or misfit <= FITS]
     if not fitting:
         raise ValueError(f"{question}; no reading fits the formula and usual distances")
+    is_open = any(FITS < misfit <= CONTRADICTS for misfit in misfits) if is_stated else not is_clear
     source, crystal = fitting[0]
-    if is_open or len(readings) == 1 or not all(have_same_atoms(crystal, other) for _, other in fitting[1:]):
+    if is_open or not all(have_same_atoms(crystal, other) for _, other in fitting[1:]):
         raise ValueError(f"{question}; formula, density and distances leave it open")
     return replace(crystal, notes=(*crystal.notes, f"{source}: told by the {'contents' if is_stated else 'distances'}"))
 
@@ -212,8 +213,6 @@ def _doubts(block: Block, crystal: Crystal, evidence: Evidence) -> Iterator[str]
     """Yield what speaks against the crystal, or has been taken as something else."""
     if complaint := evidence.complaint(crystal):
         yield complaint
-    if (clash := overlap(crystal)) is not None:
-        yield f"{clash[0]} and {clash[1]} are closer than {OVERLAP} Å"
     stated = number_of(block.text("_cell_volume"))
     volume = float(np.sqrt(np.linalg.det(metric_tensor(crystal.cell))))
     if abs(volume / stated - 1) > _VOLUME_TOLERANCE if stated > 0 else False:

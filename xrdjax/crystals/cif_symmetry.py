@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from xrdjax.crystals.cif_text import UNKNOWN, Block
-from xrdjax.crystals.group_symbols import settings_of_number, settings_of_symbol
+from xrdjax.crystals.group_symbols import settings_of_code, settings_of_number, settings_of_symbol
 from xrdjax.crystals.symmetry import Operations, metric_mismatch, metric_tensor, operations_from_triplets
 
 _OPERATION_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
@@ -28,6 +28,7 @@ _NAME_TAGS = (
     "_symmetry_space_group_name_H-M_full",
 )
 _NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+_CODE_TAG = "_space_group_IT_coordinate_system_code"
 _MAGNETIC = ("_space_group_symop_magn_", "_space_group_magn_")
 _MODULATED = (
     "_cell_wave_vector_",
@@ -38,6 +39,7 @@ _MODULATED = (
 )
 _CELL_TOLERANCE = 0.01  # relative, on edge products; a cell further from its group's shape is another cell
 _MOST_LISTED = 10_000
+_TRIPLET = re.compile(r"[^\s,]+\s*,\s*[^\s,]+\s*,\s*[^\s,]+|\S+")  # the rest is refused as an operation
 _LONGEST_TRIPLET = 200  # caches keep them
 
 
@@ -63,12 +65,14 @@ class Symmetry:
     Attributes:
         settings: one or more.
         question: what to say where nothing decides between them.
+        are_origins: whether they differ in the origin; distances between atoms may decide then.
         notes: what was decided already.
         is_assumed: whether it is the standard setting of a number, for the block names no setting.
     """
 
     settings: tuple[Setting, ...]
     question: str = ""
+    are_origins: bool = False
     notes: tuple[str, ...] = ()
     is_assumed: bool = False
 
@@ -77,22 +81,20 @@ def symmetry_of(block: Block, cell: Float64[np.ndarray, "6"]) -> Symmetry:
     """Return what a block may mean. Raises ValueError where it says nothing or contradicts itself."""
     _refuse_other_kinds(block)
     is_hexagonal = bool(cell[5] >= 1.125 * cell[3])
-    listed = _listed_operations(block)
-    if listed:
+    if listed := _listed_operations(block):
         symmetry = _by_operations(block, listed, is_hexagonal)
     else:
         symmetry = _by_hall(block) or _by_symbol(block, is_hexagonal)
-    settings = _fitting(symmetry, cell)
-    for setting in settings if not symmetry.question else ():
-        _check_declared(block, setting.space_group, is_hexagonal)
-    return replace(symmetry, settings=settings)
+        for setting in symmetry.settings:
+            _check_declared(block, setting.space_group, is_hexagonal)
+    return replace(symmetry, settings=_fitting(symmetry, cell))
 
 
 def _refuse_other_kinds(block: Block) -> None:
-    if any(block.has(prefix) for prefix in _MAGNETIC):
+    if block.has(_MAGNETIC):
         raise ValueError("a magnetic structure (_space_group_symop_magn_…); give the cell and group of the nuclear one")
     dimension = next((text for _, text in block.known("_cell_modulation_dimension")), "0")
-    if dimension != "0" or any(block.has(prefix) for prefix in _MODULATED):
+    if dimension != "0" or block.has(_MODULATED):
         raise ValueError("a modulated structure (superspace group); give the average structure in three dimensions")
 
 
@@ -102,6 +104,8 @@ def _listed_operations(block: Block) -> tuple[str, ...]:
         lines = [line.strip() for text in block.column(tag) for line in re.split(r"[\n;]", text)]
         if len(lines) > _MOST_LISTED:
             raise ValueError(f"{tag} lists {len(lines)} operations; a conventional cell has at most 192")
+        if any(line.endswith(",") for line in lines):  # blanks inside operations that are not quoted
+            lines = _TRIPLET.findall(" ".join(lines))
         if known := tuple(line[:_LONGEST_TRIPLET] for line in lines if line not in UNKNOWN):
             return known
     return ()
@@ -114,12 +118,13 @@ def _by_operations(block: Block, listed: tuple[str, ...], is_hexagonal: bool) ->
     operations, number = operations_from_triplets(listed)
     own = Setting(operations=operations, space_group=number, source=f"the {len(operations)} operations that are listed")
     contradiction = _contradiction(block, number, is_hexagonal)
-    if not contradiction:
-        return Symmetry(settings=(own,))
     larger = _larger_groups(block, operations, is_hexagonal)
-    if not larger:
+    if larger:
+        contradiction = contradiction or f"the file lists {len(operations)} operations, its symbol has more"
+        return Symmetry(settings=(*larger, own), question=contradiction)
+    if contradiction:
         raise ValueError(contradiction)
-    return Symmetry(settings=(*larger, own), question=contradiction)
+    return Symmetry(settings=(own,))
 
 
 def _larger_groups(block: Block, operations: Operations, is_hexagonal: bool) -> list[Setting]:
@@ -138,7 +143,7 @@ def _contains(larger: Operations, smaller: Operations) -> bool:
         pairs = zip(operations.rotation, operations.translation, strict=True)
         return {rotation.tobytes() + translation.tobytes() for rotation, translation in pairs}
 
-    return rows(smaller) < rows(larger)
+    return len(smaller) < len(larger) and rows(smaller) < rows(larger)
 
 
 def _by_hall(block: Block) -> Symmetry | None:
@@ -150,25 +155,31 @@ def _by_hall(block: Block) -> Symmetry | None:
 
 
 def _by_symbol(block: Block, is_hexagonal: bool) -> Symmetry:
-    """Return the settings of the Hermann–Mauguin symbol, or those of the number alone."""
+    """Return the settings of the Hermann–Mauguin symbol, or of the number, narrowed by the code of the setting."""
+    code = next((text for _, text in block.known(_CODE_TAG)), "")
     for _, name in block.known(*_NAME_TAGS):
         groups = settings_of_symbol(name, is_hexagonal)
         if not groups:
             raise ValueError(f"space-group symbol '{name[:40]}' is unknown; list the symmetry operations")
-        return _choice(name, groups)
+        return _choice(name, [group for group in groups if group.ext == code[:1]] or groups)
     for tag, number in _declared_numbers(block):
+        if coded := settings_of_code(number, code) if code else ():
+            return _choice(coded[0].hm, coded)
         groups = settings_of_number(number, is_hexagonal)
-        note = f"the standard setting {groups[0].hm} of space group {number}, for {tag} is all that the file says"
-        return replace(_choice(groups[0].hm, groups), notes=(note,), is_assumed=True)
+        standard = f"the standard setting {groups[0].hm} of space group {number}"
+        return replace(
+            _choice(groups[0].hm, groups), notes=(f"{standard}, for {tag} is all that the file says",), is_assumed=True
+        )
     raise ValueError("no symmetry: neither operations (_space_group_symop_operation_xyz) nor a symbol nor a number")
 
 
 def _choice(name: str, groups: Sequence[gemmi.SpaceGroup]) -> Symmetry:
     """Return one setting a group; several have different origins."""
-    are_several = len(groups) > 1
-    settings = [_setting(group, f"origin {group.ext} of '{name[:40]}'" if are_several else "") for group in groups]
+    if len(groups) == 1:
+        return Symmetry(settings=(_setting(groups[0]),))
+    settings = tuple(_setting(group, f"origin {group.ext} of '{name[:40]}'") for group in groups)
     question = f"'{name[:40]}' has two origins; list the symmetry operations or append :1 or :2"
-    return Symmetry(settings=tuple(settings), question=question if are_several else "")
+    return Symmetry(settings=settings, question=question, are_origins=True)
 
 
 def _fitting(symmetry: Symmetry, cell: Float64[np.ndarray, "6"]) -> tuple[Setting, ...]:

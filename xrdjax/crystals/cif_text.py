@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import gemmi
 
-MAX_BYTES = 20_000_000  # larger text of many short values would take more than 1 GB while it is parsed
+MAX_BYTES = 16_000_000  # larger text of many short values would take more than 1 GB while it is parsed
 UNKNOWN = frozenset(("?", ".", ""))
 _TAGS_OF_A_CRYSTAL = (
     "_atom_site",
@@ -26,6 +26,7 @@ _LONGEST_NAME = 200  # of a symbol; caches keep them
 _MOST_BLOCKS = 100_000
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
+_QUOTES = "'\";"
 _LOOK_ALIKES = {0x2212: "-", 0x2010: "-", 0x2011: "-", 0x2013: "-", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0xFEFF: ""}
 
 
@@ -49,6 +50,10 @@ class Block:
             raise ValueError(f"{tag} stands twice in the data block, with different values; keep the right one")
         return self._columns.get(tag, [])
 
+    def has_column(self, tag: str) -> bool:
+        """Tell whether a tag is there, if once or twice, known or not."""
+        return tag.lower() in self._columns
+
     def text(self, tag: str) -> str:
         """Return the first text under a tag, empty if it is absent."""
         texts = self.column(tag)
@@ -60,9 +65,9 @@ class Block:
             if (text := self.text(tag)) not in UNKNOWN:
                 yield tag, text[:_LONGEST_NAME]
 
-    def has(self, prefix: str) -> bool:
-        """Tell whether a tag with this beginning has a known value."""
-        tags = (tag for tag in self._columns if tag.startswith(prefix))
+    def has(self, prefixes: tuple[str, ...]) -> bool:
+        """Tell whether a tag with one of these beginnings has a known value."""
+        tags = [tag for tag in self._columns if tag.startswith(prefixes)]
         return any(text not in UNKNOWN for tag in tags for text in self._columns[tag])
 
     def are_parallel(self, tag: str, other: str) -> bool:
@@ -80,7 +85,7 @@ class Block:
                 values = loop.values
                 for column, tag in enumerate(tags):
                     if tag:
-                        self._add(tag, [_text(value) for value in values[column :: len(tags)]], number)
+                        self._add(tag, _texts(values[column :: len(tags)]), number)
 
     def _tag(self, tag: str) -> str:
         """Return the tag as it is looked up, empty if it says nothing of a crystal."""
@@ -145,6 +150,10 @@ def _syntax_error(text: str, error: str) -> str:
     if text.lstrip().startswith("#\\#CIF_2.0"):
         return f"{reason}; lists, tables and triple quotes of CIF 2.0 are not read, export it as CIF 1.1"
     return reason
+
+
+def _texts(values: list[str]) -> list[str]:
+    return [_text(value) if value[:1] in _QUOTES else value for value in values]
 
 
 def _text(value: str) -> str:

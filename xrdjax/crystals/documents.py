@@ -23,9 +23,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from xrdjax.crystals.cif_text import MAX_BYTES
 from xrdjax.errors import XrdjaxError
 
-MAX_BYTES = 16_000_000  # of one CIF; the largest of a cell of 100,000 atoms are smaller
 MAX_GROWTH = 200  # times its own size that an archive may grow to, once it is beyond
 FREE_GROWTH = 256_000_000  # bytes; CIFs shrink to a fifth, repetitive ones to a thirtieth
 _SUFFIXES = (".cif", ".mcif", ".rcif")

@@ -41,6 +41,14 @@ def settings_of_number(number: int, is_hexagonal: bool) -> tuple[gemmi.SpaceGrou
 
 
 @lru_cache(maxsize=1024)
+def settings_of_code(number: int, code: str) -> tuple[gemmi.SpaceGroup, ...]:
+    """Return the settings of a group with a code of International Tables, such as -b1, cab, 2 or 1ba-c."""
+    wanted = code.lower().removesuffix("abc")
+    groups = [group for group in gemmi.spacegroup_table() if group.number == number]
+    return tuple(group for group in groups if (group.ext.strip("\0") + group.qualifier).lower() == wanted)
+
+
+@lru_cache(maxsize=1024)
 def _extended(number: int, symbol: str) -> dict[str, gemmi.SpaceGroup]:
     """Return the settings that share a symbol, by their extension."""
     same = [group for group in gemmi.spacegroup_table() if group.number == number and group.hm == symbol]

@@ -4,6 +4,7 @@ Written next to the store twice, as Markdown for people and as JSON for programs
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class PackReport:
 def _kind(reason: str) -> str:
     """Return a reason without the numbers, labels and names in it, for counting."""
     words = ("…" if any(letter.isdigit() or letter in "'\"" for letter in word) else word for word in reason.split())
-    return " ".join(words)[:80]
+    return re.sub(r"…( …)+", "…", " ".join(words))[:80]
 
 
 def _table(title: str, heading: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:

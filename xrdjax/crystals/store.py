@@ -112,6 +112,11 @@ class CrystalStore:
         """A hash of the structure type, the same for isostructural crystals."""
         return self.columns.structure_type
 
+    @property
+    def setting(self) -> Shaped[np.ndarray, "n"]:
+        """Number of the list of all operations of each crystal's group: equal numbers are one group in one setting."""
+        return self.columns.crystal_operations
+
     @cached_property
     def num_atoms(self) -> Int64[np.ndarray, "n"]:
         """Number of atoms in each crystal's cell; species that share a place count each."""

@@ -131,8 +131,7 @@ def operations_from_triplets(triplets: tuple[str, ...]) -> tuple[Operations, int
 
 def group_number(operations: Operations) -> int:
     """Return the space-group number, 1 to 230; raise ValueError where none is found."""
-    matrices = zip(operations.rotation.tolist(), operations.translation.tolist(), strict=True)
-    known = gemmi.find_spacegroup_by_ops(gemmi.GroupOps([_gemmi_operation(r, t) for r, t in matrices]))
+    known = find_setting(operations)
     if known is not None:
         return known.number
     try:
@@ -145,18 +144,29 @@ def group_number(operations: Operations) -> int:
     return found.number
 
 
+def find_setting(operations: Operations) -> gemmi.SpaceGroup | None:
+    """Return the setting in gemmi's tables that has these operations, None for one that is not there."""
+    matrices = zip(operations.rotation.tolist(), operations.translation.tolist(), strict=True)
+    return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([_gemmi_operation(r, t) for r, t in matrices]))
+
+
 def metric_tensor(cell: Float64[np.ndarray, "6"]) -> Float64[np.ndarray, "3 3"]:
     """Return the dot products of the cell's edges in Å², from lengths in Å and angles in degrees."""
     cos_alpha, cos_beta, cos_gamma = np.cos(np.deg2rad(cell[3:]))
     cosines = np.array([[1, cos_gamma, cos_beta], [cos_gamma, 1, cos_alpha], [cos_beta, cos_alpha, 1]])
-    return cosines * np.outer(cell[:3], cell[:3])
+    return cosines * (cell[:3, None] * cell[:3])
+
+
+def cell_volume(cell: Float64[np.ndarray, "6"]) -> float:
+    """Return the volume of a cell in Å³."""
+    return float(np.sqrt(np.linalg.det(metric_tensor(cell))))
 
 
 def metric_mismatch(operations: Operations, metric: Float64[np.ndarray, "3 3"]) -> float:
     """Return the largest relative change of a squared edge or edge product under the operations; 0 where they agree."""
     rotation = operations.rotation.astype(float)
-    edge = np.sqrt(np.diag(metric))
-    return float(np.max(np.abs(rotation.swapaxes(1, 2) @ metric @ rotation - metric) / np.outer(edge, edge)))
+    edge = np.sqrt(metric.diagonal())
+    return float(np.max(np.abs(rotation.swapaxes(1, 2) @ metric @ rotation - metric) / (edge[:, None] * edge)))
 
 
 def expand_sites(
@@ -236,6 +246,13 @@ def coincident_pairs(fract: Float64[np.ndarray, "n 3"], metric: Float64[np.ndarr
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
+def squared_distance(
+    one: Float64[np.ndarray, "p 3"], other: Float64[np.ndarray, "p 3"], metric: Float64[np.ndarray, "3 3"]
+) -> Float64[np.ndarray, "p"]:
+    """Return the squared distances in Å² of pairs, each coordinate across the cell's faces where that is shorter."""
+    return _squared_length(_shortest(one - other), metric)
+
+
 def close_pairs(
     points: Float64[np.ndarray, "n 3"],
     fract: Float64[np.ndarray, "m 3"],
@@ -255,8 +272,7 @@ def close_pairs(
         raise ValueError(_CROWD)
     near = tree.sparse_distance_matrix(atoms, reach, p=np.inf, output_type="ndarray")
     pairs = np.stack([near["i"], near["j"]], axis=1).astype(np.int64)
-    distance2 = _squared_length(_shortest(points[pairs[:, 0]] - fract[pairs[:, 1]]), metric)
-    kept = pairs[distance2 < distance**2]
+    kept = pairs[squared_distance(points[pairs[:, 0]], fract[pairs[:, 1]], metric) < distance**2]
     return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
 
 
@@ -337,7 +353,13 @@ def _parse_triplet(triplet: str) -> tuple[int, ...]:
     entries = [entry // gemmi.Op.DEN for entry in entries]
     if max(entries) > _LARGEST_ENTRY or min(entries) < -_LARGEST_ENTRY:
         raise ValueError(f"symmetry operation '{triplet[:40]}' has a number that no setting of a group needs")
+    if abs(_determinant(*entries)) != 1:
+        raise ValueError(f"symmetry operation '{triplet[:40]}' changes volumes; no symmetry does")
     return (*entries, *(shift % gemmi.Op.DEN for shift in operation.tran))
+
+
+def _determinant(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int) -> int:
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
 def _ordered(rows: Iterable[tuple[int, ...]]) -> Operations:

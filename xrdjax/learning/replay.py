@@ -20,7 +20,7 @@ from xrdjax.learning.step import step_key
 from xrdjax.learning.workdir import check_store, saved_config
 from xrdjax.patterns.device_store import to_device
 from xrdjax.patterns.generate import Batch, draw_batch
-from xrdjax.patterns.planning import make_plan
+from xrdjax.patterns.mixture import training_source
 
 
 def replay(workdir: Path, step: int) -> Path:
@@ -35,9 +35,8 @@ def replay(workdir: Path, step: int) -> Path:
         raise XrdjaxError(f"{workdir}: step {step} asked for; expected 1 to {config.steps}")
     crystals = open_selected(config.data)
     check_store(config, crystals, workdir)
-    store = to_device(crystals)
-    numbers = select_crystals(crystals, config.data, "train")
-    plan = make_plan(store, numbers, config.pattern, config.augment, config.batch_size)
+    chosen = select_crystals(crystals, config.data, "train")
+    store, plan = training_source(crystals, to_device(crystals), chosen, config)
     key = step_key(jax.random.key(config.seed), STREAM_DATA, step - 1)
     batch = jax.jit(draw_batch, static_argnames=("pattern", "augment"))(
         key, store, plan, config.pattern, config.augment
@@ -59,7 +58,7 @@ def describe_batch(batch: Batch, crystals: CrystalStore) -> list[dict[str, objec
     rows = zip(*(np.asarray(column).tolist() for column in (*columns, jax.random.key_data(recipe.key))), strict=True)
     return [
         {
-            "crystal": crystals.names(number),
+            "crystal": crystals.names(number) if number >= 0 else f"made up by template {-1 - number}",
             "number": number,
             "space_group": space_group,
             "crystal_system": CRYSTAL_SYSTEMS[system],

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -26,6 +26,7 @@ from xrdjax.learning.step import Tally, empty_tally, make_evaluate, make_step
 from xrdjax.learning.workdir import saved_config
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import Batch
+from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH, Plan, make_plan
 
 log = logging.getLogger(__name__)
@@ -52,16 +53,17 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
     started = time.monotonic()
     needed: tuple[Part, ...] = ("train", "validation", "test")
     parts = {part: select_crystals(crystals, config.data, part) for part in needed}
-    store = jax.device_put(to_device(crystals), sharding)
+    store, plan = training_source(crystals, to_device(crystals), parts["train"], config)
+    check_devices(plan, config, sharding.mesh.size)
+    store = jax.device_put(store, sharding)
     optimizer = build_optimizer(config.optim, config.steps)
     graph, state = initial_state(config, optimizer)
 
-    def plan(part: Part) -> Plan:
-        planned = make_plan(store, parts[part], config.pattern, config.augment, config.batch_size)
+    @cache
+    def validation_plan() -> Plan:
+        planned = make_plan(store, parts["validation"], config.pattern, config.augment, config.batch_size)
         return jax.device_put(planned, sharding)
 
-    train_plan = plan("train")
-    check_devices(train_plan, config, sharding.mesh.size)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     log.info(
         "%s: %d crystals on the device in %.1f s; network of %.2f million parameters",
@@ -71,8 +73,8 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
         config=config,
         state=jax.device_put(state, sharding),
         store=store,
-        plan=train_plan,
-        validation_plan=cache(partial(plan, "validation")),
+        plan=jax.device_put(plan, sharding),
+        validation_plan=validation_plan,
         root=jax.device_put(jax.random.key(config.seed), sharding),
         no_steps=jax.device_put(empty_tally(), sharding),
         step=jax.jit(make_step(graph, optimizer, config), donate_argnums=0),

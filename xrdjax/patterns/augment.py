@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from xrdjax.crystals.elements import NUM_RUNGS, ladder_element
 from xrdjax.crystals.species import SPECIES
 
 LAST_ELEMENT = SPECIES.index("Pu")  # heavier ones are in no crystal that anyone diffracts
-# A ladder of atomic numbers from 5 to 82 that grow by a quarter: below 4.5 two rungs would round to the same element.
-NUM_RUNGS, RUNG_RATIO, FIRST_RUNG = 13, 1.25, 4.5
 
 
 def substitute_atoms(key: Key[Array, ""], species: Int[Array, "atoms"], probability: float) -> Int[Array, "atoms"]:
@@ -29,7 +28,7 @@ def substitute_species(
     choose, ladder, order = jax.random.split(key, 3)
     start = jax.random.uniform(ladder)
     rung = jax.random.permutation(order, NUM_RUNGS)[jnp.minimum(rank, NUM_RUNGS - 1)]
-    atomic_number = jnp.round(FIRST_RUNG * RUNG_RATIO ** (rung + start)).astype(species.dtype)
+    atomic_number = ladder_element(rung + start).astype(species.dtype)
     is_exchanged = jax.random.bernoulli(choose, float(probability)) & (rank.max() < NUM_RUNGS)
     return jnp.where(is_exchanged, atomic_number - 1, species)
 

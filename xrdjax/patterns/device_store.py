@@ -1,7 +1,8 @@
-"""A crystal store on the device: flat arrays of all atoms of all cells, and where each crystal's stretch begins.
+"""Crystals on the device: flat arrays of all atoms of all cells of a store, and what others are made from.
 
-Nothing is padded here. A picture takes as many atoms as its bucket holds, from its crystal's first atom on, and empties
-those that belong to the next crystal.
+Stored crystals have numbers from 0 on; −1, −2, … are the templates of made-up ones. Nothing stored is padded. A
+picture takes as many atoms as its bucket holds, from its crystal's first atom on, and empties those that belong to the
+next crystal.
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
+from xrdjax.crystals.procedural import Factory, make_crystal
 from xrdjax.crystals.store import Atoms, CrystalStore
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 
@@ -35,6 +37,15 @@ class DeviceStore:
     """a*, b*, c* as rows, 1/Å."""
     space_group: Int[Array, "crystals"]
     """1 to 230."""
+    factory: Factory | None = None
+    """Where made-up crystals come from, if a plan has any."""
+
+    def group_of(self, crystal: Int[Array, "*n"]) -> Int[Array, "*n"]:
+        """Return the space groups of stored and made-up crystals."""
+        if self.factory is None:
+            return self.space_group[crystal]
+        made = self.factory.space_group[jnp.maximum(-1 - crystal, 0)]
+        return jnp.where(crystal < 0, made, self.space_group[jnp.maximum(crystal, 0)])
 
 
 @jax.tree_util.register_dataclass
@@ -47,6 +58,18 @@ class Cell:
     rank: Int[Array, "*batch atoms"]
     occupancy: Float[Array, "*batch atoms"]
     u_iso: Float[Array, "*batch atoms"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One crystal, stored or made up."""
+
+    cell: Cell
+    num_atoms: Int[Array, ""]
+    direct: Float[Array, "3 3"]
+    """a, b, c as rows, Å."""
+    reciprocal: Float[Array, "3 3"]
+    """a*, b*, c* as rows, 1/Å."""
 
 
 def to_device(store: CrystalStore) -> DeviceStore:
@@ -86,3 +109,27 @@ def take_cell(store: DeviceStore, crystal: Int[Array, ""], num_atoms: int) -> Ce
         occupancy=jnp.where(is_real, store.occupancy[atom], 0),
         u_iso=store.u_iso[atom],
     )
+
+
+def take_sample(store: DeviceStore, crystal: Int[Array, ""], num_atoms: int) -> Sample:
+    """Return a stored crystal, with room for `num_atoms` atoms."""
+    return Sample(
+        cell=take_cell(store, crystal, num_atoms),
+        num_atoms=store.num_atoms[crystal],
+        direct=store.direct[crystal],
+        reciprocal=store.reciprocal[crystal],
+    )
+
+
+def make_sample(key: Key[Array, ""], factory: Factory, crystal: Int[Array, ""], num_atoms: int) -> Sample:
+    """Return the made-up crystal that belongs to a key and a template, with room for `num_atoms` atoms."""
+    template = -1 - crystal
+    made = make_crystal(key, factory, template, num_atoms)
+    cell = Cell(
+        fract=made.fract,
+        species=made.species,
+        rank=made.rank,
+        occupancy=made.occupancy,
+        u_iso=jnp.zeros_like(made.occupancy),
+    )
+    return Sample(cell=cell, num_atoms=factory.num_atoms[template], direct=made.direct, reciprocal=made.reciprocal)

@@ -25,12 +25,14 @@ from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
-from xrdjax.patterns.device_store import Cell, DeviceStore, take_cell, to_device
+from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_sample, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
-from xrdjax.patterns.planning import Bucket, Plan, make_plan
+from xrdjax.patterns.mixture import training_source
+from xrdjax.patterns.planning import Bucket, Plan
 from xrdjax.patterns.recipe import Recipe, sample_recipe
 
 T = TypeVar("T")
+STREAM_MADE_UP = 1000  # far from the few keys that `change_atoms` splits off
 SYSTEM_OF_GROUP = crystal_system_index(np.arange(1, 231))
 
 
@@ -83,7 +85,7 @@ def draw_recipe(
             for part, bucket in zip(parts, plan.buckets, strict=True)
         ]
         recipe, image = interleave(list(zip(parts, pictures, strict=True)))
-    space_group = store.space_group[recipe.crystal]
+    space_group = store.group_of(recipe.crystal)
     return Batch(
         image=image[..., None],
         space_group=space_group,
@@ -102,8 +104,8 @@ def draw_at_once(
     recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig, augment: AugmentConfig
 ) -> Float[Array, "slots height width"]:
     """Draw pictures that all fit one bucket, all loops as far as the neediest of them needs."""
-    atoms, planes, reciprocal = _crystals(recipe, store, bucket, pattern, augment)
-    limits = loop_limits(store.num_atoms[recipe.crystal], planes, bucket.rows, pattern)
+    atoms, planes, reciprocal, num_atoms = _crystals(recipe, store, bucket, pattern, augment)
+    limits = loop_limits(num_atoms, planes, bucket.rows, pattern)
     return jax.vmap(lambda *one: draw_plane(*one, limits, bucket, pattern))(atoms, planes, reciprocal)
 
 
@@ -137,7 +139,7 @@ def _draw_stretch(
     place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1])))
     image = jnp.zeros((int(stops[-1]), pattern.height, pattern.width))
     for part, bucket, stop in zip(parts, buckets, stops, strict=True):
-        crystals = (*_crystals(part, store, bucket, pattern, augment), store.num_atoms[part.crystal])
+        crystals = _crystals(part, store, bucket, pattern, augment)
         places = place[stop - len(part.crystal) : stop]
         image = jax.lax.fori_loop(0, len(places), partial(_draw_next, crystals, places, bucket, pattern), image)
     return image
@@ -160,21 +162,36 @@ def _draw_next(
 
 def _crystals(
     recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig, augment: AugmentConfig
-) -> tuple[Scatterers, ZonePlane, Float[Array, "slots 3 3"]]:
-    """Return atoms, layer and reciprocal basis of some slots of one bucket."""
+) -> tuple[Scatterers, ZonePlane, Float[Array, "slots 3 3"], Int[Array, "slots"]]:
+    """Return atoms, layer, reciprocal basis and number of atoms of some slots of one bucket."""
 
-    def one(recipe: Recipe) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"]]:
-        cell = change_atoms(recipe.key, take_cell(store, recipe.crystal, bucket.atoms), augment)
+    def one(recipe: Recipe) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"], Int[Array, ""]]:
+        sample = _sample(recipe, store, bucket)
+        cell = change_atoms(recipe.key, sample.cell, augment)
         atoms = make_scatterers(cell.fract, cell.species, cell.occupancy, cell.u_iso, pattern)
-        return atoms, *recipe_plane(recipe, store, pattern)
+        return atoms, *_plane(recipe, sample.direct, sample.reciprocal, pattern), sample.num_atoms
 
     return jax.vmap(one)(recipe)
 
 
+def _sample(recipe: Recipe, store: DeviceStore, bucket: Bucket) -> Sample:
+    """Return what one slot shows, as the kind of its bucket says: taken from the store, or made."""
+    if not bucket.is_made_up:
+        return take_sample(store, recipe.crystal, bucket.atoms)
+    assert store.factory is not None
+    return make_sample(jax.random.fold_in(recipe.key, STREAM_MADE_UP), store.factory, recipe.crystal, bucket.atoms)
+
+
 def recipe_plane(recipe: Recipe, store: DeviceStore, pattern: PatternConfig) -> tuple[ZonePlane, Float[Array, "3 3"]]:
-    """Return the layer of one strained and turned crystal, and its reciprocal basis."""
+    """Return the layer of one strained and turned crystal of the store, and its reciprocal basis."""
+    return _plane(recipe, store.direct[recipe.crystal], store.reciprocal[recipe.crystal], pattern)
+
+
+def _plane(
+    recipe: Recipe, direct: Float[Array, "3 3"], reciprocal: Float[Array, "3 3"], pattern: PatternConfig
+) -> tuple[ZonePlane, Float[Array, "3 3"]]:
     edge = 1 + recipe.strain
-    direct, reciprocal = store.direct[recipe.crystal] * edge, store.reciprocal[recipe.crystal] / edge
+    direct, reciprocal = direct * edge, reciprocal / edge
     plane = layer_plane(direct, reciprocal, recipe.uvw, recipe.basis, pattern)
     return turn(plane, recipe.angle), reciprocal
 
@@ -215,7 +232,7 @@ def _spread_over_devices(recipe: Recipe) -> Recipe:
 
 _draw_batch_jit = jax.jit(draw_batch, static_argnames=("pattern", "augment"))
 _on_device: WeakKeyDictionary[CrystalStore, DeviceStore] = WeakKeyDictionary()
-_plans: WeakKeyDictionary[CrystalStore, dict[TrainConfig, Plan]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[CrystalStore, dict[TrainConfig, tuple[DeviceStore, Plan]]] = WeakKeyDictionary()
 
 
 def _resident(store: CrystalStore, config: TrainConfig) -> tuple[DeviceStore, Plan]:
@@ -225,5 +242,5 @@ def _resident(store: CrystalStore, config: TrainConfig) -> tuple[DeviceStore, Pl
     if config not in plans:
         validate(config)
         crystals = select_crystals(store, config.data, "train")
-        plans[config] = make_plan(_on_device[store], crystals, config.pattern, config.augment, config.batch_size)
-    return _on_device[store], plans[config]
+        plans[config] = training_source(store, _on_device[store], crystals, config)
+    return plans[config]

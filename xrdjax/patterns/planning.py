@@ -49,6 +49,8 @@ class Bucket:
     """Largest j."""
     box: tuple[int, int]
     """Bounds of indices within the limiting sphere, see `row_box`."""
+    is_made_up: bool = False
+    """The crystals are made, not taken from the store."""
 
 
 @jax.tree_util.register_dataclass
@@ -57,7 +59,7 @@ class Plan:
     """The list of pairs in the order of the buckets, and where each slot's stretch of it begins."""
 
     pair: Int[Array, "pairs"]
-    """crystal · number of axes + axis."""
+    """crystal · number of axes + axis; crystals are numbered as in `Recipe`."""
     uvw: Int[Array, "axes 3"]
     basis: Int[Array, "axes 3 3"]
     slot_start: Int[Array, "slots"]
@@ -65,7 +67,7 @@ class Plan:
     slot_stop: Int[Array, "slots"]
     """One more than the pair in which it ends."""
     slot_offset: Float[Array, "slots"]
-    slot_width: Float[Array, ""]
+    slot_width: Float[Array, "slots"]
     buckets: tuple[Bucket, ...] = field(metadata={"static": True})
     either_sign: bool = field(metadata={"static": True})
     """Draw [uvw] and [−u −v −w] with equal probability."""
@@ -105,31 +107,41 @@ def measure_pairs(
 
 
 def cut_into_buckets(
-    size: Int[np.ndarray, "pairs 7"], num_pixels: int, batch_size: int
+    size: Int[np.ndarray, "pairs 7"], num_pixels: int, num_slots: int, batch_size: int
 ) -> tuple[Int[np.ndarray, "pairs"], tuple[Bucket, ...]]:
-    """Return the order of the pairs and the buckets that follow each other in it."""
+    """Return the order of the pairs, which share some slots of a batch, and the buckets one after the other in it."""
     num_pairs, order = len(size), np.arange(len(size))
     smallest = max(1, batch_size // MOST_BUCKETS_PER_BATCH)
-    shares = [(0, batch_size)]  # stretches of the batch's slots
+    num_buckets = -(-NUM_BUCKETS * num_slots // batch_size)
+    shares = [(0, num_slots)]  # stretches of the slots
 
     def stretch(share: tuple[int, int]) -> Int[np.ndarray, "inside 7"]:
-        return size[order[share[0] * num_pairs // batch_size : -(-share[1] * num_pairs // batch_size)]]
+        return size[order[share[0] * num_pairs // num_slots : -(-share[1] * num_pairs // num_slots)]]
 
     def cost(share: tuple[int, int]) -> float:
         return _expected_cost(_sample(stretch(share)), share[1] - share[0], num_pixels)
 
     def halvable(share: tuple[int, int]) -> bool:
         slots = share[1] - share[0]
-        has_pairs = slots * num_pairs >= 3 * batch_size  # so that at least two lie within, one for each half
-        return slots % 2 == 0 and slots // 2 >= smallest and has_pairs
+        has_pairs = slots * num_pairs >= 3 * num_slots  # so that at least two lie within, one for each half
+        return _first_half(slots, batch_size) >= smallest and has_pairs
 
-    while len(shares) < NUM_BUCKETS and (candidates := [share for share in shares if halvable(share)]):
+    while len(shares) < num_buckets and (candidates := [share for share in shares if halvable(share)]):
         start, stop = max(candidates, key=cost)
-        inner = slice(-(-start * num_pairs // batch_size), stop * num_pairs // batch_size)
+        middle = start + _first_half(stop - start, batch_size)
+        inner = slice(-(-start * num_pairs // num_slots), stop * num_pairs // num_slots)
         order[inner] = order[inner][_cheapest_order(size[order[inner]], stop - start, num_pixels)]
         at = shares.index((start, stop))
-        shares[at : at + 1] = [(start, (start + stop) // 2), ((start + stop) // 2, stop)]
+        shares[at : at + 1] = [(start, middle), (middle, stop)]
     return order, tuple(_bucket(stop - start, stretch((start, stop)).max(0)) for start, stop in shares)
+
+
+def _first_half(slots: int, batch_size: int) -> int:
+    """Return how many slots are cut off: half, in whole sixteenths of the batch where it has such; 0 for none."""
+    if batch_size % MOST_BUCKETS_PER_BATCH == 0 and slots % (batch_size // MOST_BUCKETS_PER_BATCH) == 0:
+        sixteenth = batch_size // MOST_BUCKETS_PER_BATCH
+        return slots // sixteenth // 2 * sixteenth
+    return 0 if slots % 2 else slots // 2
 
 
 def _sample(size: Int[np.ndarray, "pairs 7"]) -> Int[np.ndarray, "sample 7"]:
@@ -182,8 +194,12 @@ def make_plan(
     pattern: PatternConfig,
     augment: AugmentConfig,
     batch_size: int,
+    num_slots: int | None = None,
 ) -> Plan:
-    """Plan batches of these crystals of the store, each along every zone axis of the configuration."""
+    """Plan batches of these crystals of the store, each along every zone axis of the configuration.
+
+    They share `num_slots` of a batch, all by default.
+    """
     uvw = zone_axes(pattern)
     basis = np.stack([zone_basis(axis) for axis in uvw])
     bounds = measure_pairs(
@@ -192,19 +208,31 @@ def make_plan(
     box = row_box(np.asarray(store.direct[crystals]), pattern.g_max * (1 + augment.strain) * (1 + MARGIN))
     of_crystal = np.concatenate([np.asarray(store.num_atoms)[crystals, None], box], axis=1)[:, None]
     atoms_and_box = np.broadcast_to(of_crystal, (*bounds.shape[:2], 3))
-    size = np.concatenate([atoms_and_box[..., :1], bounds, atoms_and_box[..., 1:]], axis=-1).reshape(-1, 7)
-    order, buckets = cut_into_buckets(size, pattern.height * pattern.width, batch_size)
+    size = np.concatenate([atoms_and_box[..., :1], bounds, atoms_and_box[..., 1:]], axis=-1)
+    return plan_pairs(crystals, size, pattern, batch_size if num_slots is None else num_slots, batch_size)
+
+
+def plan_pairs(
+    crystals: Int[np.ndarray, "crystals"],
+    size: Int[np.ndarray, "crystals axes 7"],
+    pattern: PatternConfig,
+    num_slots: int,
+    batch_size: int,
+) -> Plan:
+    """Plan the slots of a batch that all pairs share, given bounds of each pair."""
+    uvw = zone_axes(pattern)
+    order, buckets = cut_into_buckets(size.reshape(-1, 7), pattern.height * pattern.width, num_slots, batch_size)
     crystal, axis = np.divmod(order, len(uvw))
-    edge = np.arange(batch_size + 1) * len(order)
-    start, stop = edge[:-1] // batch_size, -(-edge[1:] // batch_size)
+    edge = np.arange(num_slots + 1) * len(order)
+    start, stop = edge[:-1] // num_slots, -(-edge[1:] // num_slots)
     return Plan(
         pair=jnp.asarray(crystals[crystal] * len(uvw) + axis, jnp.int32),
         uvw=jnp.array(uvw, jnp.int32),
-        basis=jnp.array(basis, jnp.int32),
+        basis=jnp.array([zone_basis(one) for one in uvw], jnp.int32),
         slot_start=jnp.asarray(start, jnp.int32),
         slot_stop=jnp.asarray(stop, jnp.int32),
-        slot_offset=jnp.asarray(edge[:-1] % batch_size / batch_size, jnp.float32),
-        slot_width=jnp.float32(len(order) / batch_size),
+        slot_offset=jnp.asarray(edge[:-1] % num_slots / num_slots, jnp.float32),
+        slot_width=jnp.full(num_slots, len(order) / num_slots, jnp.float32),
         buckets=buckets,
         either_sign=pattern.max_index > 0,
     )

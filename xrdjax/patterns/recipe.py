@@ -25,7 +25,7 @@ class Recipe:
     """All that a picture depends on besides the crystal store and the configuration."""
 
     crystal: Int[Array, "*batch"]
-    """Number of the crystal in the store."""
+    """Number of the crystal in the store; of a made-up one −1 − the number of its template."""
     uvw: Int[Array, "*batch 3"]
     """Zone axis, coprime."""
     basis: Int[Array, "*batch 3 3"]

@@ -1,0 +1,417 @@
+"""Crystals made on the device: any of the 230 groups, fresh ones every step, as a pure function of a key.
+
+A *template* says which Wyckoff positions are occupied and which of them by the same element (`templates.py`); whatever
+else is random cannot raise the symmetry. Given a template, one attempt at a crystal is
+
+1. the shape of a cell of the group's family, that of a training crystal of the same system, blurred;
+2. the free coordinates, site after site: of several candidates the one whose shortest contact is longest (Mitchell's
+   best candidate). One atom of a site stands for all, since what has been placed before has the group's symmetry;
+3. elements, of clearly different scattering power or as often as in the training split, dealt out among the species
+   several times: the first dealing counts that leaves room for all, or else the one that needs least;
+4. the volume: that of the atoms, as fitted to the training split, times the fullness of a training crystal, but at
+   least so much that no contact is shorter than `CONTACT` times the sum of the covalent radii.
+
+A crystal that has become larger than the shapes of its bucket allow is refused and tried again. Step 4 measures with
+all eight images of a difference within one cell: none shorter than the cell's smallest height is overlooked, and that
+height is kept above `CONTACT` times the largest diameter. Coordinates are fixed point, 2⁻³² of an edge, so special
+positions are exact. Free coordinates keep 1/160 of an edge away from twenty-fourths, where a site would be, or nearly
+be, on another position or halfway to an image, which would show more symmetry than the label says.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+
+from xrdjax.crystals.elements import NUM_RUNGS, covalent_radii, ladder_element
+from xrdjax.crystals.statistics import CrystalStatistics
+from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
+from xrdjax.crystals.templates import TemplateLibrary
+from xrdjax.crystals.wyckoff import WyckoffTable
+
+CONTACT = 0.73  # of the sum of covalent radii: one in a hundred crystals of the embedded set has a shorter contact
+CANDIDATES = 8  # places tried for each site
+CELLS = 4  # shapes tried for each crystal
+DEALINGS = 8  # of the elements among the species
+ATTEMPTS = 16  # before a crystal is made to fit whatever its contacts; fewer than one in a hundred need a second
+MAX_EDGE = 45.0  # Å; one in a hundred crystals of the embedded set is longer
+MIN_HEIGHT = 2.2  # Å, between lattice planes; one in a thousand of the embedded set is thinner
+SHAPE_BLUR = (0.08, 0.08, 0.03, 0.03, 0.03)  # half widths of what is added to a training crystal's shape
+THICKNESS = 0.9  # least height of a cell that is taken at once, in edges of the cube that holds one atom
+FULLNESS_RANGE = (0.5, 99.5)  # percentiles; beyond are molecules, gases and errors
+MOST_OBLIQUE = 0.6  # largest cosine of an angle
+FLATTEST = 0.2  # smallest squared volume of a cell with unit edges; a flatter one gets half its cosines
+# Which parts of a shape a crystal system leaves free, and what the others are.
+IS_FREE = np.array(
+    [[1, 1, 1, 1, 1], [1, 1, 0, 1, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0] * 5],
+    bool,
+)
+FIXED = np.array([[0, 0, 0, 0, -0.5 if system in ("trigonal", "hexagonal") else 0] for system in CRYSTAL_SYSTEMS])
+# Candidates follow each other by these fractions of the free coordinates: any first few are spread evenly (R₃ sequence)
+STRIDES = np.array([0.8191725134, 0.6710436067, 0.5497004779])
+CYCLE_24 = 2**32 // 24
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Factory:
+    """What crystals are made from, on the device."""
+
+    space_group: Int[Array, "templates"]
+    """1 to 230."""
+    system: Int[Array, "templates"]
+    num_sites: Int[Array, "templates"]
+    num_atoms: Int[Array, "templates"]
+    max_volume: Float[Array, "templates"]
+    """Å³; larger cells are refused."""
+    position: Int[Array, "templates sites"]
+    rank: Int[Array, "templates sites"]
+    start: Int[Array, "templates sites"]
+    """First atom of each site; beyond the last site the number of atoms."""
+    first_image: Int[Array, "positions"]
+    image: Int[Array, "images 12"]
+    """D, row by row, and s in 2⁻³² of an edge: an atom lies at D p + s."""
+    shape: Float[Array, "shapes 5"]
+    """Of training crystals, by crystal system."""
+    first_shape: Int[Array, "8"]
+    fullness: Float[Array, "fullnesses"]
+    """Volumes of training crystals over those of their atoms."""
+    element_volume: Float[Array, "98"]
+    """Å³ an atom."""
+    element_weight: Float[Array, "98"] | None = None
+    """Logarithms of how often elements occur; None takes them from the ladder."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One crystal, padded with atoms of no occupancy."""
+
+    fract: UInt32[Array, "*batch atoms 3"]
+    """In 2⁻³² of a cell edge."""
+    species: Int[Array, "*batch atoms"]
+    rank: Int[Array, "*batch atoms"]
+    occupancy: Float[Array, "*batch atoms"]
+    direct: Float[Array, "*batch 3 3"]
+    """a, b, c as rows, Å."""
+    reciprocal: Float[Array, "*batch 3 3"]
+    fits: Bool[Array, "*batch"]
+    """Whether the cell is within the factory's limits without having been made to."""
+
+
+class _Sites(NamedTuple):
+    """A template laid out: what its sites and its atoms are."""
+
+    count: Int[Array, ""]
+    start: Int[Array, "sites"]
+    rank: Int[Array, "sites"]
+    multiplicity: Int[Array, "sites"]
+    of_atom: Int[Array, "atoms"]
+    image: Int[Array, "12 atoms"]
+    exists: Bool[Array, "atoms"]
+
+
+class _Lattice(NamedTuple):
+    """A cell of volume 1."""
+
+    rows: Float[Array, "3 3"]
+    height: Float[Array, ""]
+    """The smallest distance between lattice planes (100), (010), (001)."""
+
+
+class _Filling(NamedTuple):
+    """Elements on the sites of a template, and the volume in Å³ that they get."""
+
+    species: Int[Array, "sites"]
+    volume: Float[Array, ""]
+
+
+def make_factory(
+    library: TemplateLibrary,
+    templates: Int[np.ndarray, "templates"],
+    statistics: CrystalStatistics,
+    table: WyckoffTable,
+    *,
+    elements_as_observed: bool = False,
+) -> Factory:
+    """Put these templates of a library, and the statistics of the training split, on the device."""
+    group = library.group[templates].astype(int)
+    rows = {
+        "position": library.padded(library.position, 0)[templates],
+        "rank": library.padded(library.rank, 0)[templates],
+    }
+    num_sites = library.num_sites[templates]
+    most = int(num_sites.max())
+    real = np.arange(most) < num_sites[:, None]
+    multiplicity = np.where(real, table.multiplicity[rows["position"][:, :most]], 0)
+    free, shift = table.images()
+    fixed_point = ((shift.astype(np.uint64) * 2**32 + 12) // 24).astype(np.uint32).view(np.int32)
+    num_atoms = multiplicity.sum(axis=1)
+    shape, first_shape = _shapes_by_system(statistics)
+    weight = np.log(np.maximum(statistics.element_count, 1e-9))
+    return Factory(
+        space_group=jnp.asarray(group, jnp.int32),
+        system=jnp.asarray(crystal_system_index(group), jnp.int32),
+        num_sites=jnp.asarray(num_sites, jnp.int32),
+        num_atoms=jnp.asarray(num_atoms, jnp.int32),
+        max_volume=jnp.asarray(max_volume(num_atoms), jnp.float32),
+        position=jnp.asarray(rows["position"][:, :most], jnp.int32),
+        rank=jnp.asarray(rows["rank"][:, :most], jnp.int32),
+        start=jnp.asarray(np.cumsum(multiplicity, axis=1) - multiplicity, jnp.int32),
+        first_image=jnp.asarray(table.orbit_offset[:-1], jnp.int32),
+        image=jnp.asarray(np.concatenate([free.reshape(-1, 9), fixed_point], axis=1), jnp.int32),
+        shape=jnp.asarray(shape, jnp.float32),
+        first_shape=jnp.asarray(first_shape, jnp.int32),
+        fullness=jnp.asarray(_usual(statistics.fullness), jnp.float32),
+        element_volume=jnp.asarray(statistics.element_volume, jnp.float32),
+        element_weight=jnp.asarray(weight, jnp.float32) if elements_as_observed else None,
+    )
+
+
+def max_volume(num_atoms: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Return the largest volume in Å³ of a cell with so many atoms; larger ones are refused."""
+    return 200.0 + 40.0 * num_atoms
+
+
+def _usual(fullness: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+    low, high = np.percentile(fullness, FULLNESS_RANGE)
+    return fullness[(fullness >= low) & (fullness <= high)]
+
+
+def _shapes_by_system(statistics: CrystalStatistics) -> tuple[Float[np.ndarray, "n 5"], Int[np.ndarray, "8"]]:
+    """Return shapes by crystal system, and where each begins; a system without any gets cells of equal edges."""
+    system = crystal_system_index(statistics.space_group)
+    missing = np.setdiff1d(np.arange(len(CRYSTAL_SYSTEMS)), system)
+    system, shape = np.append(system, missing), np.concatenate([statistics.shape, np.zeros((len(missing), 5))])
+    order = np.argsort(system, kind="stable")
+    return shape[order], np.searchsorted(system[order], np.arange(len(CRYSTAL_SYSTEMS) + 1))
+
+
+def make_crystal(
+    key: Key[Array, ""], factory: Factory, template: Int[Array, ""], num_atoms: int, attempts: int = ATTEMPTS
+) -> Made:
+    """Make the crystal that belongs to a key and a template, with room for `num_atoms` atoms."""
+    sites = _lay_out(factory, template, num_atoms)
+
+    def is_refused(state: tuple[Int[Array, ""], Made]) -> Bool[Array, ""]:
+        return ~state[1].fits & (state[0] < attempts)
+
+    def attempt(state: tuple[Int[Array, ""], Made]) -> tuple[Int[Array, ""], Made]:
+        return state[0] + 1, _attempt(jax.random.fold_in(key, state[0]), factory, template, sites)
+
+    return jax.lax.while_loop(is_refused, attempt, (jnp.zeros((), jnp.int32), _nothing(num_atoms)))[1]
+
+
+def _nothing(num_atoms: int) -> Made:
+    """Return what stands for a crystal before the first attempt."""
+    whole = jnp.zeros(num_atoms, jnp.int32)
+    return Made(
+        fract=jnp.zeros((num_atoms, 3), jnp.uint32),
+        species=whole,
+        rank=whole,
+        occupancy=jnp.zeros(num_atoms),
+        direct=jnp.zeros((3, 3)),
+        reciprocal=jnp.zeros((3, 3)),
+        fits=jnp.zeros((), bool),
+    )
+
+
+def _lay_out(factory: Factory, template: Int[Array, ""], num_atoms: int) -> _Sites:
+    """Return sites and atoms of a template; atom j of a site is image j of its position."""
+    atom = jnp.arange(num_atoms)
+    start = factory.start[template]
+    of_atom = (atom[:, None] >= start[1:]).sum(-1)
+    of_atom = jnp.minimum(of_atom, factory.num_sites[template] - 1)
+    first = factory.first_image[factory.position[template]]
+    row = jnp.clip(first[of_atom] + atom - start[of_atom], 0, factory.image.shape[0] - 1)
+    return _Sites(
+        count=factory.num_sites[template],
+        start=start,
+        rank=factory.rank[template],
+        multiplicity=jnp.append(start[1:], factory.num_atoms[template]) - start,
+        of_atom=of_atom,
+        image=factory.image[row].T,
+        exists=atom < factory.num_atoms[template],
+    )
+
+
+def _attempt(key: Key[Array, ""], factory: Factory, template: Int[Array, ""], sites: _Sites) -> Made:
+    """Return a crystal, and whether it is within the limits of its template."""
+    for_lattice, for_places, for_elements = jax.random.split(key, 3)
+    lattice = _lattice(for_lattice, factory, factory.system[template], factory.num_atoms[template])
+    metric = _metric(lattice.rows)
+    fract = _place(for_places, sites, metric)
+    filling = _fill(for_elements, factory, sites, _site_distances(fract, sites, metric), lattice.height)
+    rows, fits = _within_limits(lattice.rows, filling.volume, factory.max_volume[template])
+    return Made(
+        fract=jax.lax.bitcast_convert_type(fract.T, jnp.uint32),
+        species=filling.species[sites.of_atom],
+        rank=jnp.where(sites.exists, sites.rank[sites.of_atom], 0),
+        occupancy=sites.exists.astype(jnp.float32),
+        direct=rows,
+        reciprocal=_dual(rows),
+        fits=fits,
+    )
+
+
+def _lattice(key: Key[Array, ""], factory: Factory, system: Int[Array, ""], num_atoms: Int[Array, ""]) -> _Lattice:
+    """Return the first of some cells that is nowhere thinner than an atom, about, or else the thickest.
+
+    Of the family exactly: what the system fixes is written, not drawn.
+    """
+    for_shape, for_blur = jax.random.split(key)
+    first, stop = factory.first_shape[system], factory.first_shape[system + 1]
+    drawn = factory.shape[jax.random.randint(for_shape, (CELLS,), first, stop)]
+    drawn = drawn + jax.random.uniform(for_blur, drawn.shape, minval=-1) * np.array(SHAPE_BLUR, np.float32)
+    shape = jnp.where(jnp.asarray(IS_FREE)[system], drawn, jnp.asarray(FIXED, jnp.float32)[system])
+    rows = jax.vmap(_unit_cell)(shape)
+    height = jax.vmap(_smallest_height)(rows)
+    is_thick = height**3 * num_atoms >= THICKNESS**3
+    chosen = jnp.where(is_thick.any(), is_thick.argmax(), height.argmax())
+    return _Lattice(rows=rows[chosen], height=height[chosen])
+
+
+def _fill(
+    key: Key[Array, ""],
+    factory: Factory,
+    sites: _Sites,
+    distance: Float[Array, "sites sites"],
+    height: Float[Array, ""],
+) -> _Filling:
+    """Deal elements out and return what needs least more room than its atoms have, the first where several need none.
+
+    Distances and height are those of a cell of volume 1.
+    """
+    for_elements, for_order, for_fullness = jax.random.split(key, 3)
+    order = jax.random.bits(for_order, (DEALINGS, NUM_RUNGS)) >> 1
+    order = jnp.argsort(jnp.where(jnp.arange(NUM_RUNGS) <= sites.rank.max(), order, np.uint32(2**32 - 1)), axis=-1)
+    species = _elements(for_elements, factory)[order][:, sites.rank]
+    is_real = sites.multiplicity > 0
+    radius = jnp.where(is_real, jnp.asarray(covalent_radii(), jnp.float32)[species], 0)
+    volume = (jnp.where(is_real, factory.element_volume[species], 0) * sites.multiplicity).sum(-1)
+    volume = volume * factory.fullness[jax.random.randint(for_fullness, (), 0, factory.fullness.shape[0])]
+    closest = ((radius[:, :, None] + radius[:, None]) / distance).max((1, 2))
+    needed = jnp.maximum(CONTACT * jnp.maximum(closest, 2 * radius.max(-1) / height), MIN_HEIGHT / height)
+    needed = (needed * 1.0001) ** 3  # more than rounding
+    best = jnp.maximum(needed / volume, 1).argmin()
+    return _Filling(species=species[best], volume=jnp.maximum(needed, volume)[best])
+
+
+def _elements(key: Key[Array, ""], factory: Factory) -> Int[Array, "13"]:
+    """Return different elements, in random order."""
+    if factory.element_weight is None:
+        start, order = jax.random.split(key)
+        rung = jnp.argsort(jax.random.bits(order, (NUM_RUNGS,)))
+        return ladder_element(rung + jax.random.uniform(start)).astype(jnp.int32) - 1
+    score = factory.element_weight + jax.random.gumbel(key, factory.element_weight.shape)
+    return jax.lax.top_k(score, NUM_RUNGS)[1]  # draws without replacement
+
+
+def _unit_cell(shape: Float[Array, "5"]) -> Float[Array, "3 3"]:
+    """Return edges (rows, a along x, b in the xy plane) of a cell of volume 1; a fixed zero or ratio of 1 is exact."""
+    cosine = jnp.clip(shape[2:], -MOST_OBLIQUE, MOST_OBLIQUE)
+    volume2 = 1 - (cosine**2).sum() + 2 * cosine.prod()
+    cos_alpha, cos_beta, cos_gamma = jnp.where(volume2 < FLATTEST, cosine / 2, cosine)
+    sine = jnp.sqrt(1 - cos_gamma**2)
+    y = (cos_alpha - cos_beta * cos_gamma) / sine
+    z = jnp.sqrt(1 - cos_beta**2 - y**2)
+    b, c = jnp.exp(shape[0]), jnp.exp(shape[1])
+    zero, one = jnp.zeros_like(y), jnp.ones_like(y)
+    rows = jnp.stack([one, zero, zero, b * cos_gamma, b * sine, zero, c * cos_beta, c * y, c * z]).reshape(3, 3)
+    return rows / jnp.cbrt(b * sine * c * z)
+
+
+def _smallest_height(rows: Float[Array, "3 3"]) -> Float[Array, ""]:
+    return 1 / jnp.sqrt((_dual(rows) ** 2).sum(-1).max())
+
+
+def _dual(rows: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
+    cross = jnp.stack([jnp.cross(rows[1], rows[2]), jnp.cross(rows[2], rows[0]), jnp.cross(rows[0], rows[1])])
+    return cross / (rows[0] * cross[0]).sum()
+
+
+def _metric(rows: Float[Array, "3 3"]) -> Float[Array, "6"]:
+    """Return a·a, 2 a·b, 2 a·c, b·b, 2 b·c, c·c."""
+    products = (rows[:, None] * rows[None]).sum(-1)
+    return jnp.stack([products[0, 0], 2 * products[0, 1], 2 * products[0, 2],
+                      products[1, 1], 2 * products[1, 2], products[2, 2]])  # fmt: skip
+
+
+def _place(key: Key[Array, ""], sites: _Sites, metric: Float[Array, "6"]) -> Int[Array, "3 atoms"]:
+    """Place site after site, each where its shortest distance, of some candidates, is longest.
+
+    Differences are those of the nearest image by each coordinate, since integers wrap; what comes of that is a choice,
+    and `_site_distances` measures it.
+    """
+    first_words = jax.random.bits(key, (len(sites.start), 3))
+    strides = jnp.asarray((STRIDES * 2**32).astype(np.uint32)) * jnp.arange(CANDIDATES, dtype=jnp.uint32)[:, None]
+    atom = jnp.arange(len(sites.exists))
+
+    def place_site(site: Int[Array, ""], fract: Int[Array, "3 atoms"]) -> Int[Array, "3 atoms"]:
+        first, stop = sites.start[site], sites.start[site] + sites.multiplicity[site]
+        free = _off_special(first_words[site] + strides)
+        is_own = (atom >= first) & (atom < stop)
+        images = jnp.where(is_own, _images(sites.image, free), fract[:, None])
+        apart = images - jax.lax.dynamic_slice_in_dim(images, first, 1, 2)
+        length2 = jnp.where((atom < stop) & (atom != first), _length2(_in_cells(apart), metric), jnp.inf)
+        return images[:, length2.min(-1).argmax()]
+
+    return jax.lax.fori_loop(0, sites.count, place_site, jnp.zeros((3, len(atom)), jnp.int32))
+
+
+def _off_special(words: UInt32[Array, "candidates 3"]) -> Int[Array, "candidates 3"]:
+    """Spread words over coordinates in 2⁻³² of an edge, of each twenty-fourth only the middle 70 %."""
+    scaled = (words >> 8) * 24
+    twenty_fourth, within = scaled >> 24, scaled & 0xFFFFFF
+    return (twenty_fourth * CYCLE_24 + CYCLE_24 * 3 // 20 + within * 15 // 2).astype(jnp.int32)
+
+
+def _images(image: Int[Array, "12 atoms"], free: Int[Array, "candidates 3"]) -> Int[Array, "3 candidates atoms"]:
+    """Return D p + s of all atoms for every candidate p, exactly, modulo 1."""
+    along = [sum(image[3 * row + column] * free[:, column, None] for column in range(3)) for row in range(3)]
+    return jnp.stack([along[row] + image[9 + row] for row in range(3)])
+
+
+def _in_cells(difference: Int[Array, "3 *n"]) -> Float[Array, "3 *n"]:
+    return difference.astype(jnp.float32) * np.float32(2**-32)
+
+
+def _length2(difference: Float[Array, "3 *n"], metric: Float[Array, "6"]) -> Float[Array, "*n"]:
+    x, y, z = difference
+    return x * (metric[0] * x + metric[1] * y + metric[2] * z) + y * (metric[3] * y + metric[4] * z) + metric[5] * z * z
+
+
+def _site_distances(
+    fract: Int[Array, "3 atoms"], sites: _Sites, metric: Float[Array, "6"]
+) -> Float[Array, "sites sites"]:
+    """Return the shortest distances between one atom of a site and all others of each site, those across faces too.
+
+    Every difference has two representatives within ±1 along each edge; an image beyond is farther than a cell's height.
+    """
+    atom, site = jnp.arange(fract.shape[1]), jnp.arange(len(sites.start))
+    first = jnp.minimum(sites.start, len(atom) - 1)
+    x, y, z = _in_cells(fract[:, None] - fract[:, first, None])
+    nearest2 = jnp.full(x.shape, jnp.inf)
+    for corner in range(8):
+        image = jnp.stack([_other_way(along, bool(corner >> k & 1)) for k, along in enumerate((x, y, z))])
+        nearest2 = jnp.minimum(nearest2, _length2(image, metric))
+    is_pair = sites.exists & (atom != first[:, None]) & (site < sites.count)[:, None]
+    nearest2 = jnp.where(is_pair, nearest2, jnp.inf)
+    is_of_site = sites.of_atom == site[:, None]
+    return jnp.sqrt(jnp.where(is_of_site, nearest2[:, None], jnp.inf).min(-1))
+
+
+def _other_way(along: Float[Array, "*n"], other: bool) -> Float[Array, "*n"]:
+    """Return differences within ±1/2, or the same ones round the other side of the cell."""
+    return jnp.where(along > 0, along - 1, along + 1) if other else along
+
+
+def _within_limits(
+    rows: Float[Array, "3 3"], volume: Float[Array, ""], most: Float[Array, ""]
+) -> tuple[Float[Array, "3 3"], Bool[Array, ""]]:
+    """Return the cell of volume 1 with the volume it needs, but never beyond the limits, and whether it is within."""
+    allowed = jnp.minimum((MAX_EDGE / jnp.sqrt((rows**2).sum(-1).max())) ** 3, most)
+    return rows * jnp.cbrt(jnp.minimum(volume, allowed)), volume <= allowed

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path)
     archive = parser.parse_args().archive
-    with TemporaryDirectory(dir=archive.parent if os.access(archive.parent, os.W_OK) else None) as name:
+    with TemporaryDirectory() as name:
         folder = Path(name)
         figures: dict[str, object] = {"parsers": time_parsers(sample(archive))}
         figures["pack"] = time_pack(archive, folder / "all")

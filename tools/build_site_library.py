@@ -44,8 +44,8 @@ FIRST_TRIALS, TRIALS = 5, 24  # crystals of each template that are measured
 # Of observed templates, of made-up ones where a group lacks better ones, of others:
 ROOMIEST = 2.2, 2.0, 1.6  # median volume, in volumes of the atoms
 MOST_REFUSED = 0.25, 0.1, 0.04  # share of crystals that do not fit
-MOST_VERIFIED = 128  # made-up templates of each group
-TRIED = 1024  # made-up templates of each group, before any is measured
+MOST_VERIFIED = 96  # made-up templates of each group
+TRIED = 256  # made-up templates of each group, before any is measured
 
 
 def main() -> None:

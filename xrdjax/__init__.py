@@ -15,10 +15,12 @@ if TYPE_CHECKING:
         ModelConfig,
         OptimConfig,
         PatternConfig,
+        ProceduralConfig,
         TrainConfig,
     )
     from xrdjax.crystals.cif import read_cif
     from xrdjax.crystals.crystal import Crystal
+    from xrdjax.crystals.repertoire import procedural_crystals
     from xrdjax.crystals.store import CrystalStore
     from xrdjax.diffraction.powder import MarchDollase, PowderLines, powder_lines, powder_profile
     from xrdjax.diffraction.scattering import electron_wavelength
@@ -52,6 +54,7 @@ _HOME = {
     "OptimConfig": "config",
     "PatternConfig": "config",
     "PowderLines": "diffraction.powder",
+    "ProceduralConfig": "config",
     "Spots": "diffraction.spots",
     "StillSpots": "diffraction.still",
     "StoreError": "errors",
@@ -62,6 +65,7 @@ _HOME = {
     "make_batch": "patterns.generate",
     "powder_lines": "diffraction.powder",
     "powder_profile": "diffraction.powder",
+    "procedural_crystals": "crystals.repertoire",
     "read_cif": "crystals.cif",
     "render_rings": "patterns.rings",
     "render_spots": "patterns.pictures",
@@ -89,6 +93,7 @@ __all__ = [
     "OptimConfig",
     "PatternConfig",
     "PowderLines",
+    "ProceduralConfig",
     "Spots",
     "StillSpots",
     "StoreError",
@@ -100,6 +105,7 @@ __all__ = [
     "open_store",
     "powder_lines",
     "powder_profile",
+    "procedural_crystals",
     "read_cif",
     "render_rings",
     "render_spots",

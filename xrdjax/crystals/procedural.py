@@ -18,15 +18,16 @@ positions are exact. Free coordinates keep 1/160 of an edge away from twenty-fou
 be, on another position or halfway to an image, which would show more symmetry than the label says.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
-from xrdjax.crystals.elements import NUM_RUNGS, covalent_radii, ladder_element
+from xrdjax.crystals.elements import NUM_ELEMENTS, NUM_RUNGS, covalent_radii, ladder_element
 from xrdjax.crystals.statistics import CrystalStatistics
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
 from xrdjax.crystals.templates import TemplateLibrary
@@ -53,6 +54,7 @@ FIXED = np.array([[0, 0, 0, 0, -0.5 if system in ("trigonal", "hexagonal") else 
 # Candidates follow each other by these fractions of the free coordinates: any first few are spread evenly (R₃ sequence)
 STRIDES = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 CYCLE_24 = 2**32 // 24
+AnyArray = Array | np.ndarray  # on the device, or fetched from there
 
 
 @jax.tree_util.register_dataclass
@@ -60,28 +62,28 @@ CYCLE_24 = 2**32 // 24
 class Factory:
     """What crystals are made from, on the device."""
 
-    space_group: Int[Array, "templates"]
+    space_group: Int[AnyArray, "templates"]
     """1 to 230."""
-    system: Int[Array, "templates"]
-    num_sites: Int[Array, "templates"]
-    num_atoms: Int[Array, "templates"]
-    max_volume: Float[Array, "templates"]
+    system: Int[AnyArray, "templates"]
+    num_sites: Int[AnyArray, "templates"]
+    num_atoms: Int[AnyArray, "templates"]
+    max_volume: Float[AnyArray, "templates"]
     """Å³; larger cells are refused."""
-    position: Int[Array, "templates sites"]
-    rank: Int[Array, "templates sites"]
-    start: Int[Array, "templates sites"]
+    position: Int[AnyArray, "templates sites"]
+    rank: Int[AnyArray, "templates sites"]
+    start: Int[AnyArray, "templates sites"]
     """First atom of each site; beyond the last site the number of atoms."""
-    first_image: Int[Array, "positions"]
-    image: Int[Array, "images 12"]
+    first_image: Int[AnyArray, "positions"]
+    image: Int[AnyArray, "images 12"]
     """D, row by row, and s in 2⁻³² of an edge: an atom lies at D p + s."""
-    shape: Float[Array, "shapes 5"]
+    shape: Float[AnyArray, "shapes 5"]
     """Of training crystals, by crystal system."""
-    first_shape: Int[Array, "8"]
-    fullness: Float[Array, "fullnesses"]
+    first_shape: Int[AnyArray, "8"]
+    fullness: Float[AnyArray, "fullnesses"]
     """Volumes of training crystals over those of their atoms."""
-    element_volume: Float[Array, "98"]
+    element_volume: Float[AnyArray, "98"]
     """Å³ an atom."""
-    element_weight: Float[Array, "98"] | None = None
+    element_weight: Float[AnyArray, "98"] | None = None
     """Logarithms of how often elements occur; None takes them from the ladder."""
 
 
@@ -90,15 +92,15 @@ class Factory:
 class Made:
     """One crystal, padded with atoms of no occupancy."""
 
-    fract: UInt32[Array, "*batch atoms 3"]
+    fract: UInt32[AnyArray, "*batch atoms 3"]
     """In 2⁻³² of a cell edge."""
-    species: Int[Array, "*batch atoms"]
-    rank: Int[Array, "*batch atoms"]
-    occupancy: Float[Array, "*batch atoms"]
-    direct: Float[Array, "*batch 3 3"]
+    species: Int[AnyArray, "*batch atoms"]
+    rank: Int[AnyArray, "*batch atoms"]
+    occupancy: Float[AnyArray, "*batch atoms"]
+    direct: Float[AnyArray, "*batch 3 3"]
     """a, b, c as rows, Å."""
-    reciprocal: Float[Array, "*batch 3 3"]
-    fits: Bool[Array, "*batch"]
+    reciprocal: Float[AnyArray, "*batch 3 3"]
+    fits: Bool[AnyArray, "*batch"]
     """Whether the cell is within the factory's limits without having been made to."""
 
 
@@ -112,6 +114,19 @@ class _Sites(NamedTuple):
     of_atom: Int[Array, "atoms"]
     image: Int[Array, "12 atoms"]
     exists: Bool[Array, "atoms"]
+
+
+class _Words(NamedTuple):
+    """All random numbers of one attempt, drawn at once: every call of the generator takes a second to compile."""
+
+    cell: UInt32[Array, "cells"]
+    blur: UInt32[Array, "cells 5"]
+    place: UInt32[Array, "sites 3"]
+    rung: UInt32[Array, "rungs"]
+    first_rung: UInt32[Array, ""]
+    element: UInt32[Array, "98"]
+    dealing: UInt32[Array, "dealings rungs"]
+    fullness: UInt32[Array, ""]
 
 
 class _Lattice(NamedTuple):
@@ -240,11 +255,11 @@ def _lay_out(factory: Factory, template: Int[Array, ""], num_atoms: int) -> _Sit
 
 def _attempt(key: Key[Array, ""], factory: Factory, template: Int[Array, ""], sites: _Sites) -> Made:
     """Return a crystal, and whether it is within the limits of its template."""
-    for_lattice, for_places, for_elements = jax.random.split(key, 3)
-    lattice = _lattice(for_lattice, factory, factory.system[template], factory.num_atoms[template])
+    words = _draw_words(key, len(sites.start))
+    lattice = _lattice(words, factory, factory.system[template], factory.num_atoms[template])
     metric = _metric(lattice.rows)
-    fract = _place(for_places, sites, metric)
-    filling = _fill(for_elements, factory, sites, _site_distances(fract, sites, metric), lattice.height)
+    fract = _place(words, sites, metric)
+    filling = _fill(words, factory, sites, _site_distances(fract, sites, metric), lattice.height)
     rows, fits = _within_limits(lattice.rows, filling.volume, factory.max_volume[template])
     return Made(
         fract=jax.lax.bitcast_convert_type(fract.T, jnp.uint32),
@@ -257,15 +272,40 @@ def _attempt(key: Key[Array, ""], factory: Factory, template: Int[Array, ""], si
     )
 
 
-def _lattice(key: Key[Array, ""], factory: Factory, system: Int[Array, ""], num_atoms: Int[Array, ""]) -> _Lattice:
+def _draw_words(key: Key[Array, ""], num_sites: int) -> _Words:
+    shapes: tuple[tuple[int, ...], ...] = (
+        (CELLS,), (CELLS, 5), (num_sites, 3), (NUM_RUNGS,), (), (NUM_ELEMENTS,), (DEALINGS, NUM_RUNGS), (),
+    )  # fmt: skip
+    stops = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = jnp.split(jax.random.bits(key, (int(stops[-1]),)), stops[:-1])
+    return _Words._make(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
+    """Return numbers in [0, 1), in steps of 2⁻²⁴."""
+    return (words >> 8).astype(jnp.float32) * np.float32(2**-24)
+
+
+def _below(words: UInt32[Array, "*n"], stop: Int[Array, ""] | int) -> Int[Array, "*n"]:
+    """Return whole numbers from 0 to stop − 1, of up to some hundred thousand."""
+    return jnp.minimum((_uniform(words) * stop).astype(jnp.int32), stop - 1)
+
+
+def _order(values: Shaped[Array, "*n rungs"]) -> Int[Array, "*n rungs"]:
+    """Return how many values are smaller than each, equal ones by their place: a permutation, without sorting."""
+    place = jnp.arange(values.shape[-1])
+    one, other = values[..., :, None], values[..., None, :]
+    return ((other < one) | ((other == one) & (place < place[:, None]))).sum(-1)
+
+
+def _lattice(words: _Words, factory: Factory, system: Int[Array, ""], num_atoms: Int[Array, ""]) -> _Lattice:
     """Return the first of some cells that is nowhere thinner than an atom, about, or else the thickest.
 
     Of the family exactly: what the system fixes is written, not drawn.
     """
-    for_shape, for_blur = jax.random.split(key)
     first, stop = factory.first_shape[system], factory.first_shape[system + 1]
-    drawn = factory.shape[jax.random.randint(for_shape, (CELLS,), first, stop)]
-    drawn = drawn + jax.random.uniform(for_blur, drawn.shape, minval=-1) * np.array(SHAPE_BLUR, np.float32)
+    drawn = factory.shape[first + _below(words.cell, stop - first)]
+    drawn = drawn + (2 * _uniform(words.blur) - 1) * np.array(SHAPE_BLUR, np.float32)
     shape = jnp.where(jnp.asarray(IS_FREE)[system], drawn, jnp.asarray(FIXED, jnp.float32)[system])
     rows = jax.vmap(_unit_cell)(shape)
     height = jax.vmap(_smallest_height)(rows)
@@ -275,7 +315,7 @@ def _lattice(key: Key[Array, ""], factory: Factory, system: Int[Array, ""], num_
 
 
 def _fill(
-    key: Key[Array, ""],
+    words: _Words,
     factory: Factory,
     sites: _Sites,
     distance: Float[Array, "sites sites"],
@@ -285,14 +325,13 @@ def _fill(
 
     Distances and height are those of a cell of volume 1.
     """
-    for_elements, for_order, for_fullness = jax.random.split(key, 3)
-    order = jax.random.bits(for_order, (DEALINGS, NUM_RUNGS)) >> 1
-    order = jnp.argsort(jnp.where(jnp.arange(NUM_RUNGS) <= sites.rank.max(), order, np.uint32(2**32 - 1)), axis=-1)
-    species = _elements(for_elements, factory)[order][:, sites.rank]
+    is_used = jnp.arange(NUM_RUNGS) <= sites.rank.max()
+    order = _order(jnp.where(is_used, words.dealing >> 1, np.uint32(2**32 - 1)))
+    species = _elements(words, factory)[order][:, sites.rank]
     is_real = sites.multiplicity > 0
     radius = jnp.where(is_real, jnp.asarray(covalent_radii(), jnp.float32)[species], 0)
     volume = (jnp.where(is_real, factory.element_volume[species], 0) * sites.multiplicity).sum(-1)
-    volume = volume * factory.fullness[jax.random.randint(for_fullness, (), 0, factory.fullness.shape[0])]
+    volume = volume * factory.fullness[_below(words.fullness, factory.fullness.shape[0])]
     closest = ((radius[:, :, None] + radius[:, None]) / distance).max((1, 2))
     needed = jnp.maximum(CONTACT * jnp.maximum(closest, 2 * radius.max(-1) / height), MIN_HEIGHT / height)
     needed = (needed * 1.0001) ** 3  # more than rounding
@@ -300,14 +339,15 @@ def _fill(
     return _Filling(species=species[best], volume=jnp.maximum(needed, volume)[best])
 
 
-def _elements(key: Key[Array, ""], factory: Factory) -> Int[Array, "13"]:
+def _elements(words: _Words, factory: Factory) -> Int[Array, "rungs"]:
     """Return different elements, in random order."""
     if factory.element_weight is None:
-        start, order = jax.random.split(key)
-        rung = jnp.argsort(jax.random.bits(order, (NUM_RUNGS,)))
-        return ladder_element(rung + jax.random.uniform(start)).astype(jnp.int32) - 1
-    score = factory.element_weight + jax.random.gumbel(key, factory.element_weight.shape)
-    return jax.lax.top_k(score, NUM_RUNGS)[1]  # draws without replacement
+        rung = _order(words.rung) + _uniform(words.first_rung)
+        return ladder_element(rung).astype(jnp.int32) - 1
+    exponential = -jnp.log(jnp.maximum(_uniform(words.element), 2**-25))
+    place = _order(jnp.log(exponential) - factory.element_weight)  # the first few are draws without replacement
+    is_at = place == jnp.arange(NUM_RUNGS)[:, None]
+    return (is_at * jnp.arange(NUM_ELEMENTS)).sum(-1)
 
 
 def _unit_cell(shape: Float[Array, "5"]) -> Float[Array, "3 3"]:
@@ -340,19 +380,18 @@ def _metric(rows: Float[Array, "3 3"]) -> Float[Array, "6"]:
                       products[1, 1], 2 * products[1, 2], products[2, 2]])  # fmt: skip
 
 
-def _place(key: Key[Array, ""], sites: _Sites, metric: Float[Array, "6"]) -> Int[Array, "3 atoms"]:
+def _place(words: _Words, sites: _Sites, metric: Float[Array, "6"]) -> Int[Array, "3 atoms"]:
     """Place site after site, each where its shortest distance, of some candidates, is longest.
 
     Differences are those of the nearest image by each coordinate, since integers wrap; what comes of that is a choice,
     and `_site_distances` measures it.
     """
-    first_words = jax.random.bits(key, (len(sites.start), 3))
     strides = jnp.asarray((STRIDES * 2**32).astype(np.uint32)) * jnp.arange(CANDIDATES, dtype=jnp.uint32)[:, None]
     atom = jnp.arange(len(sites.exists))
 
     def place_site(site: Int[Array, ""], fract: Int[Array, "3 atoms"]) -> Int[Array, "3 atoms"]:
         first, stop = sites.start[site], sites.start[site] + sites.multiplicity[site]
-        free = _off_special(first_words[site] + strides)
+        free = _off_special(words.place[site] + strides)
         is_own = (atom >= first) & (atom < stop)
         images = jnp.where(is_own, _images(sites.image, free), fract[:, None])
         apart = images - jax.lax.dynamic_slice_in_dim(images, first, 1, 2)

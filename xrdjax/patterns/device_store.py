@@ -126,10 +126,11 @@ def make_sample(key: Key[Array, ""], factory: Factory, crystal: Int[Array, ""], 
     template = -1 - crystal
     made = make_crystal(key, factory, template, num_atoms)
     cell = Cell(
-        fract=made.fract,
-        species=made.species,
-        rank=made.rank,
-        occupancy=made.occupancy,
+        fract=jnp.asarray(made.fract),
+        species=jnp.asarray(made.species),
+        rank=jnp.asarray(made.rank),
+        occupancy=jnp.asarray(made.occupancy),
         u_iso=jnp.zeros_like(made.occupancy),
     )
-    return Sample(cell=cell, num_atoms=factory.num_atoms[template], direct=made.direct, reciprocal=made.reciprocal)
+    direct, reciprocal = jnp.asarray(made.direct), jnp.asarray(made.reciprocal)
+    return Sample(cell=cell, num_atoms=factory.num_atoms[template], direct=direct, reciprocal=reciprocal)

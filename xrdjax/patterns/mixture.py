@@ -22,6 +22,8 @@ from xrdjax.patterns.device_store import DeviceStore
 from xrdjax.patterns.planning import MARGIN, MOST_BUCKETS_PER_BATCH, Plan, make_plan, plan_pairs, zone_axes
 from xrdjax.patterns.render import spot_reach
 
+MOST_BUCKETS = 4  # of made-up crystals: making some has a cost, and each bucket's code takes seconds to compile
+
 
 def training_source(
     crystals: CrystalStore, store: DeviceStore, training: Int[np.ndarray, "crystals"], config: TrainConfig
@@ -38,7 +40,7 @@ def training_source(
         repertoire = make_repertoire(crystals, training, config.data.procedural, config.data.max_atoms)
         store = replace(store, factory=repertoire.factory)
         size = bounds_of_entries(repertoire.factory, repertoire.entries, config.pattern, config.augment)
-        plan = plan_pairs(-1 - repertoire.entries, size, config.pattern, num_made_up, config.batch_size)
+        plan = plan_pairs(-1 - repertoire.entries, size, config.pattern, num_made_up, config.batch_size, MOST_BUCKETS)
         plans.append(replace(plan, buckets=tuple(replace(bucket, is_made_up=True) for bucket in plan.buckets)))
     return store, plans[0] if len(plans) == 1 else join_plans(*plans)
 

@@ -107,12 +107,15 @@ def measure_pairs(
 
 
 def cut_into_buckets(
-    size: Int[np.ndarray, "pairs 7"], num_pixels: int, num_slots: int, batch_size: int
+    size: Int[np.ndarray, "pairs 7"], num_pixels: int, num_slots: int, batch_size: int, most: int | None = None
 ) -> tuple[Int[np.ndarray, "pairs"], tuple[Bucket, ...]]:
-    """Return the order of the pairs, which share some slots of a batch, and the buckets one after the other in it."""
+    """Return the order of the pairs, which share some slots of a batch, and the buckets one after the other in it.
+
+    A whole batch would have up to `most` buckets, `NUM_BUCKETS` by default, so many slots have a part of them.
+    """
     num_pairs, order = len(size), np.arange(len(size))
     smallest = max(1, batch_size // MOST_BUCKETS_PER_BATCH)
-    num_buckets = -(-NUM_BUCKETS * num_slots // batch_size)
+    num_buckets = -(-(NUM_BUCKETS if most is None else most) * num_slots // batch_size)
     shares = [(0, num_slots)]  # stretches of the slots
 
     def stretch(share: tuple[int, int]) -> Int[np.ndarray, "inside 7"]:
@@ -218,10 +221,12 @@ def plan_pairs(
     pattern: PatternConfig,
     num_slots: int,
     batch_size: int,
+    most_buckets: int | None = None,
 ) -> Plan:
     """Plan the slots of a batch that all pairs share, given bounds of each pair."""
     uvw = zone_axes(pattern)
-    order, buckets = cut_into_buckets(size.reshape(-1, 7), pattern.height * pattern.width, num_slots, batch_size)
+    num_pixels = pattern.height * pattern.width
+    order, buckets = cut_into_buckets(size.reshape(-1, 7), num_pixels, num_slots, batch_size, most_buckets)
     crystal, axis = np.divmod(order, len(uvw))
     edge = np.arange(num_slots + 1) * len(order)
     start, stop = edge[:-1] // num_slots, -(-edge[1:] // num_slots)

@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python -m pytest -q
-for script in kernels render demo open_100; do
+for script in kernels render procedural demo open_100; do
   python "benchmarks/$script.py"
 done

@@ -6,7 +6,7 @@ Positions are derived from gemmi's operations in the reference settings, their l
 are made up at random, up to `--templates` a group, or taken from the embedded set, up to `MOST_SITES` sites and
 `MOST_ATOMS` atoms. Of each, crystals are made as in training. It is kept if they are of reasonable size, that is, few
 cells are too large to be accepted and the median volume is at most `ROOMIEST` times that of the atoms, and if `--draws`
-of them all have exactly their group by spglib at 1e-3 Å.
+of them all have exactly their group by spglib at 1e-3 Å, and no smaller cell.
 """
 
 import argparse
@@ -44,6 +44,7 @@ FIRST_TRIALS, TRIALS = 5, 24  # crystals of each template that are measured
 # Of observed templates, of made-up ones where a group lacks better ones, of others:
 ROOMIEST = 2.2, 2.0, 1.6  # median volume, in volumes of the atoms
 MOST_REFUSED = 0.25, 0.1, 0.04  # share of crystals that do not fit
+FEWEST, MOST_REFUSED_OF_POOR = 16, 0.4  # made-up templates of a group before roomier ones are taken
 MOST_VERIFIED = 96  # made-up templates of each group
 TRIED = 256  # made-up templates of each group, before any is measured
 
@@ -69,6 +70,11 @@ def main() -> None:
     score = compactness(make, candidates)
     print(f"{np.isfinite(score).sum()} are compact enough, {time.monotonic() - started:.0f} s", flush=True)
     is_right = verify(candidates, score, make, arguments.draws, arguments.processes)
+    if len(poor := poor_groups(candidates, is_right)):
+        print(f"groups {poor.tolist()} have few templates: roomier ones are taken, too", flush=True)
+        wider = np.where(np.isin(candidates.group, poor) & ~is_right, roomy_score(make, candidates, poor), np.inf)
+        is_right |= verify(candidates, wider, make, arguments.draws, arguments.processes)
+        score = np.where(np.isfinite(score), score, wider)
     kept = keep_some(candidates, np.where(is_right, score, np.inf), arguments.templates)
     write(arguments.out, table, kept)
     report(kept, candidates, is_right, table)
@@ -239,10 +245,31 @@ def verify(library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: in
             progress = tqdm(total=len(some), desc=f"draw {number + 1}", mininterval=20)
             for templates in make.chunks(some):
                 made = make.crystals(templates, seed=1000 + number)
-                found = list(pool.map(found_group, *zip(*made, strict=True), chunksize=16))
-                is_right[templates] = np.array(found) == library.group[templates]
+                found = np.array(list(pool.map(found_symmetry, *zip(*made, strict=True), chunksize=16)))
+                group = library.group[templates].astype(int)
+                expected = np.stack([group, np.diff(make.table.operation_offset.astype(int))[group - 1]], axis=1)
+                is_right[templates] = (found == expected).all(axis=1)
                 progress.update(len(templates))
     return is_right
+
+
+def poor_groups(library: TemplateLibrary, is_right: np.ndarray) -> np.ndarray:
+    """Return the groups that have fewer than `FEWEST` made-up templates."""
+    made_up = library.group[is_right & ~library.is_observed]
+    return np.flatnonzero(np.bincount(made_up, minlength=231)[1:] < FEWEST) + 1
+
+
+def roomy_score(make: "Maker", library: TemplateLibrary, groups: np.ndarray) -> np.ndarray:
+    """Return a score of the made-up templates of some groups, the roomier the higher; infinite where many are refused.
+
+    In these groups, such as R 3 m, atoms share few lines, and random places on them leave much room.
+    """
+    score = np.full(len(library), np.inf)
+    for some in make.chunks(np.flatnonzero(np.isin(library.group, groups) & ~library.is_observed)):
+        trials = np.array([make.roominess(some, seed) for seed in range(TRIALS)])
+        refused, median = np.isinf(trials).mean(axis=0), np.median(trials, axis=0)
+        score[some] = np.where(refused <= MOST_REFUSED_OF_POOR, 10 + median, np.inf)
+    return score
 
 
 def best_of_groups(library: TemplateLibrary, score: np.ndarray, most: int) -> np.ndarray:
@@ -283,7 +310,7 @@ class Maker:
     def __init__(self, library: TemplateLibrary, store: CrystalStore, table: WyckoffTable) -> None:
         statistics = crystal_statistics(store, select(store, SelectionConfig()).crystals("train"), library, table)
         self.factory = make_factory(library, np.arange(len(library)), statistics, table)
-        self.num_atoms = library.num_atoms(table)
+        self.num_atoms, self.table = library.num_atoms(table), table
         self.element_volume = np.asarray(self.factory.element_volume)
 
         def attempt(key: jax.Array, factory: Factory, template: jax.Array, num_atoms: int) -> Made:
@@ -318,12 +345,10 @@ class Maker:
         return [(rows, fract[:size] / 2.0**32, species[:size]) for rows, fract, species, size in cells]
 
 
-def found_group(rows: np.ndarray, fract: np.ndarray, species: np.ndarray) -> int:
-    """Return the space group that spglib finds, 0 for none."""
-    if not len(fract):
-        return 0
+def found_symmetry(rows: np.ndarray, fract: np.ndarray, species: np.ndarray) -> tuple[int, int]:
+    """Return the space group that spglib finds and the number of operations; more than the group's: a smaller cell."""
     data = spglib.get_symmetry_dataset((rows.tolist(), fract.tolist(), species.tolist()), symprec=SYMPREC)
-    return 0 if data is None else data.number
+    return (0, 0) if data is None else (data.number, len(data.rotations))
 
 
 def keep_some(library: TemplateLibrary, score: np.ndarray, most_made_up: int) -> TemplateLibrary:

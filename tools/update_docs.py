@@ -207,6 +207,44 @@ def cores() -> str:
     )
 
 
+def procedural_labels() -> str:
+    """Return how many made-up crystals have the group they were made for."""
+    result = _result("procedural")
+    rows = ["| positions and elements | templates | crystals | groups | right by spglib |", "|---|---:|---:|---:|---:|"]
+    for name, figures in result["labels"].items():
+        rows.append(
+            f"| {name} | {result['templates'][name]:,} | {figures['crystals']:,} | {figures['groups']} | "
+            f"{100 * figures['right']:.3f} % |"
+        )
+    others = [
+        f"{name}: " + ", ".join(f"{other['made_for']} found as {other['found']}" for other in figures["others"])
+        for name, figures in result["labels"].items()
+        if figures["others"]
+    ]
+    return "\n".join([*rows, "", "The others: " + ("; ".join(others) if others else "none") + "."]) + "\n"
+
+
+def procedural_cost() -> str:
+    """Return what making crystals costs beside drawing them."""
+    result = _result("procedural")
+    cost = result["cost"]
+    rows = ["| crystals of a batch | patterns/s |", "|---|---:|"]
+    rows += [f"| {name} | {rate:,.0f} |" for name, rate in cost["patterns_per_second"].items()]
+    making = f"Making takes {cost['making_us_per_crystal']:.0f} µs a crystal, {100 * cost['share_of_making']:.0f} %"
+    return "\n".join([*rows, "", f"{making} of the time of a made-up batch; {_where(result)}."]) + "\n"
+
+
+def procedural_distributions() -> str:
+    """Return quartiles of the distributions."""
+    result = _result("procedural")["distributions"]
+    titles = {"contact": "contact", "distance": "distance, Å", "volume": "Å³ an atom", "atoms": "atoms"}
+    rows = ["| 5 %, median, 95 % | " + " | ".join(titles.values()) + " |", "|---|" + "---:|" * len(titles)]
+    for name, some in result.items():
+        cells = (", ".join(f"{some[key][p]:.3g}" for p in ("5", "50", "95")) for key in titles)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
 def _result(name: str) -> dict:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -244,6 +282,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
         ingest_short,
         startup,
         cores,
+        procedural_labels,
+        procedural_cost,
+        procedural_distributions,
     )
 }
 

@@ -58,8 +58,9 @@ UNSEEN_AXES = _axes("131 211 011 120")
 class ProceduralConfig:
     """Which crystals are made up; their cells are always shaped and filled like those of the training split."""
 
-    groups: Literal["balanced", "training"] = "balanced"
-    """All 230 space groups equally often, or each as often as in the training split."""
+    groups: str = "balanced"
+    """All 230 space groups equally often ("balanced"), each as often as in the training split ("training"), or by a
+    prior of your own: the path of a CSV file with lines of space group,weight."""
     statistics: Literal["uniform", "training"] = "uniform"
     """Occupied positions and elements at random, unrelated to any crystal, or as often as in the training split."""
 

@@ -19,8 +19,10 @@ from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.crystals.templates import template_library
 from xrdjax.crystals.wyckoff import wyckoff_table
 from xrdjax.diffraction.lattice import direct_basis
+from xrdjax.errors import ConfigError
 
 OF_GROUP = 2
+FEWER = 8  # statistics of every eighth training crystal take less time
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +63,14 @@ def test_every_group_has_templates(group):
 
 
 def test_crystals_have_exactly_their_group_and_sites(repertoire, made, template, num_atoms, group):
-    """By spglib, which is told nothing: number, and how many atoms are equivalent to each other."""
+    """By spglib, which is told nothing: number, no smaller cell, and how many atoms are equivalent to each other."""
+    table = wyckoff_table()
     for i, number in enumerate(group):
         atoms = slice(num_atoms[i])
         cell = made.direct[i].tolist(), (made.fract[i, atoms] / 2.0**32).tolist(), made.species[i, atoms].tolist()
         found = spglib.get_symmetry_dataset(cell, symprec=1e-3)
         assert found.number == number, (number, template[i])
+        assert len(found.rotations) == len(table.operations(int(number))), (number, template[i])
         start = np.asarray(repertoire.factory.start)[template[i]][: repertoire.factory.num_sites[template[i]]]
         expected = np.diff(np.append(start, num_atoms[i]))
         sizes = np.unique(found.crystallographic_orbits, return_counts=True)[1]
@@ -167,8 +171,8 @@ def test_templates_of_training_crystals_are_as_frequent_as_there(store):
     expected = np.bincount(store.space_group[training], minlength=231) / len(training)
     has_template = share > 0
     expected = expected * has_template / expected[has_template].sum()
-    np.testing.assert_allclose(share, expected, rtol=0, atol=1 / len(group))
-    assert has_template.sum() > 200
+    np.testing.assert_allclose(share[has_template], expected[has_template], rtol=0.02, atol=2 / len(group))
+    assert has_template.sum() > 150
     weight = np.exp(repertoire.factory.element_weight)
     assert weight.argmax() + 1 == 8  # oxygen is in most crystals
 
@@ -176,6 +180,26 @@ def test_templates_of_training_crystals_are_as_frequent_as_there(store):
 def test_balanced_groups_are_equally_likely(repertoire):
     count = np.bincount(np.asarray(repertoire.factory.space_group)[repertoire.entries], minlength=231)[1:]
     assert len(set(count.tolist())) == 1
+
+
+def test_a_prior_of_ones_own_decides(store, tmp_path):
+    training = select(store, SelectionConfig()).crystals("train")
+    path = tmp_path / "prior.csv"
+    path.write_text("225,3\n62,1\n1,0\n")
+    repertoire = make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    group = np.asarray(repertoire.factory.space_group)[repertoire.entries]
+    assert np.unique(group).tolist() == [62, 225]
+    assert (group == 225).mean() == 0.75
+    for text, complaint in (
+        ("231,1\n", "line 1: '231,1'"),
+        ("5,-1\n", "0 or more"),
+        ("5,0\n", "no group has a weight"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=complaint):
+            make_repertoire(store, training, ProceduralConfig(groups=str(path)))
+    with pytest.raises(ConfigError, match="expected balanced, training, or a CSV"):
+        make_repertoire(store, training, ProceduralConfig(groups="ballanced"))
 
 
 def test_apportioned_numbers_add_up():

@@ -23,7 +23,7 @@ from xrdjax.patterns.recipe import sample_recipe
 
 PATTERN = PatternConfig(height=40, width=48, axes=((1, 0, 0), (1, 1, 1), (2, -1, 1)))
 AUGMENT = AugmentConfig(rotation_deg=180.0, strain=0.05, substitute_species=0.5)
-CONFIG = TrainConfig(batch_size=16, pattern=PATTERN, augment=AUGMENT, data=DataConfig(mixture=0.5, max_atoms=64))
+CONFIG = TrainConfig(batch_size=16, pattern=PATTERN, augment=AUGMENT, data=DataConfig(mixture=0.5, max_atoms=32))
 KEY = jax.random.key(31)
 
 draw = jax.jit(draw_batch, static_argnames=("pattern", "augment"))

@@ -3,7 +3,7 @@
 A *template* says which Wyckoff positions are occupied and which of them by the same element (`templates.py`); whatever
 else is random cannot raise the symmetry. Given a template, one attempt at a crystal is
 
-1. the shape of a cell of the group's family, that of a training crystal of the same system, blurred;
+1. the shape of a cell of the group's family, that of a training crystal with the same Bravais lattice, blurred;
 2. the free coordinates, site after site: of several candidates the one whose shortest contact is longest (Mitchell's
    best candidate). One atom of a site stands for all, since what has been placed before has the group's symmetry;
 3. elements, of clearly different scattering power or as often as in the training split, dealt out among the species
@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import gemmi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +55,7 @@ FIXED = np.array([[0, 0, 0, 0, -0.5 if system in ("trigonal", "hexagonal") else 
 # Candidates follow each other by these fractions of the free coordinates: any first few are spread evenly (R₃ sequence)
 STRIDES = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 CYCLE_24 = 2**32 // 24
+CENTRINGS = "PACIFR"
 AnyArray = Array | np.ndarray  # on the device, or fetched from there
 
 
@@ -65,6 +67,9 @@ class Factory:
     space_group: Int[AnyArray, "templates"]
     """1 to 230."""
     system: Int[AnyArray, "templates"]
+    """Index in `CRYSTAL_SYSTEMS`."""
+    lattice: Int[AnyArray, "templates"]
+    """Index of the Bravais lattice, see `lattice_index`."""
     num_sites: Int[AnyArray, "templates"]
     num_atoms: Int[AnyArray, "templates"]
     max_volume: Float[AnyArray, "templates"]
@@ -77,8 +82,8 @@ class Factory:
     image: Int[AnyArray, "images 12"]
     """D, row by row, and s in 2⁻³² of an edge: an atom lies at D p + s."""
     shape: Float[AnyArray, "shapes 5"]
-    """Of training crystals, by crystal system."""
-    first_shape: Int[AnyArray, "8"]
+    """Of training crystals, by Bravais lattice."""
+    first_shape: Int[AnyArray, "lattices+1"]
     fullness: Float[AnyArray, "fullnesses"]
     """Volumes of training crystals over those of their atoms."""
     element_volume: Float[AnyArray, "98"]
@@ -165,11 +170,12 @@ def make_factory(
     free, shift = table.images()
     fixed_point = ((shift.astype(np.uint64) * 2**32 + 12) // 24).astype(np.uint32).view(np.int32)
     num_atoms = multiplicity.sum(axis=1)
-    shape, first_shape = _shapes_by_system(statistics)
+    shape, first_shape = _shapes_by_lattice(statistics)
     weight = np.log(np.maximum(statistics.element_count, 1e-9))
     return Factory(
         space_group=jnp.asarray(group, jnp.int32),
         system=jnp.asarray(crystal_system_index(group), jnp.int32),
+        lattice=jnp.asarray(lattice_index(group), jnp.int32),
         num_sites=jnp.asarray(num_sites, jnp.int32),
         num_atoms=jnp.asarray(num_atoms, jnp.int32),
         max_volume=jnp.asarray(max_volume(num_atoms), jnp.float32),
@@ -196,13 +202,25 @@ def _usual(fullness: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     return fullness[(fullness >= low) & (fullness <= high)]
 
 
-def _shapes_by_system(statistics: CrystalStatistics) -> tuple[Float[np.ndarray, "n 5"], Int[np.ndarray, "8"]]:
-    """Return shapes by crystal system, and where each begins; a system without any gets cells of equal edges."""
-    system = crystal_system_index(statistics.space_group)
-    missing = np.setdiff1d(np.arange(len(CRYSTAL_SYSTEMS)), system)
-    system, shape = np.append(system, missing), np.concatenate([statistics.shape, np.zeros((len(missing), 5))])
-    order = np.argsort(system, kind="stable")
-    return shape[order], np.searchsorted(system[order], np.arange(len(CRYSTAL_SYSTEMS) + 1))
+def lattice_index(group: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Return a number from 0 to 41 that tells crystal system and centring of each space group."""
+    centring = [gemmi.get_spacegroup_reference_setting(number).centring_type() for number in range(1, 231)]
+    letter = np.array([CENTRINGS.index(one) for one in centring])
+    return crystal_system_index(group) * len(CENTRINGS) + letter[group - 1]
+
+
+def _shapes_by_lattice(statistics: CrystalStatistics) -> tuple[Float[np.ndarray, "n 5"], Int[np.ndarray, "lattices+1"]]:
+    """Return shapes by Bravais lattice, and where each begins.
+
+    A lattice without crystals gets all shapes of its system, and equal edges if there are none of that either.
+    """
+    lattice = lattice_index(statistics.space_group)
+    shapes = []
+    for number in range(len(CRYSTAL_SYSTEMS) * len(CENTRINGS)):
+        of_lattice = statistics.shape[lattice == number]
+        of_system = statistics.shape[lattice // len(CENTRINGS) == number // len(CENTRINGS)]
+        shapes.append(next(some for some in (of_lattice, of_system, np.zeros((1, 5))) if len(some)))
+    return np.concatenate(shapes), np.cumsum([0, *map(len, shapes)])
 
 
 def make_crystal(
@@ -256,7 +274,7 @@ def _lay_out(factory: Factory, template: Int[Array, ""], num_atoms: int) -> _Sit
 def _attempt(key: Key[Array, ""], factory: Factory, template: Int[Array, ""], sites: _Sites) -> Made:
     """Return a crystal, and whether it is within the limits of its template."""
     words = _draw_words(key, len(sites.start))
-    lattice = _lattice(words, factory, factory.system[template], factory.num_atoms[template])
+    lattice = _lattice(words, factory, template)
     metric = _metric(lattice.rows)
     fract = _place(words, sites, metric)
     filling = _fill(words, factory, sites, _site_distances(fract, sites, metric), lattice.height)
@@ -298,18 +316,19 @@ def _order(values: Shaped[Array, "*n rungs"]) -> Int[Array, "*n rungs"]:
     return ((other < one) | ((other == one) & (place < place[:, None]))).sum(-1)
 
 
-def _lattice(words: _Words, factory: Factory, system: Int[Array, ""], num_atoms: Int[Array, ""]) -> _Lattice:
+def _lattice(words: _Words, factory: Factory, template: Int[Array, ""]) -> _Lattice:
     """Return the first of some cells that is nowhere thinner than an atom, about, or else the thickest.
 
     Of the family exactly: what the system fixes is written, not drawn.
     """
-    first, stop = factory.first_shape[system], factory.first_shape[system + 1]
+    system, lattice = factory.system[template], factory.lattice[template]
+    first, stop = factory.first_shape[lattice], factory.first_shape[lattice + 1]
     drawn = factory.shape[first + _below(words.cell, stop - first)]
     drawn = drawn + (2 * _uniform(words.blur) - 1) * np.array(SHAPE_BLUR, np.float32)
     shape = jnp.where(jnp.asarray(IS_FREE)[system], drawn, jnp.asarray(FIXED, jnp.float32)[system])
     rows = jax.vmap(_unit_cell)(shape)
     height = jax.vmap(_smallest_height)(rows)
-    is_thick = height**3 * num_atoms >= THICKNESS**3
+    is_thick = height**3 * factory.num_atoms[template] >= THICKNESS**3
     chosen = jnp.where(is_thick.any(), is_thick.argmax(), height.argmax())
     return _Lattice(rows=rows[chosen], height=height[chosen])
 

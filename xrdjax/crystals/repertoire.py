@@ -1,19 +1,22 @@
 """Which templates made-up crystals are drawn from, and how often; and such crystals on the host, to look at.
 
 The law is a list of templates of which each entry is equally likely. `groups="balanced"` gives all space groups equally
-many entries, `"training"` each in proportion to its crystals in the training split. `statistics="uniform"` divides
-those of a group among made-up templates, `"training"` among the templates of the training crystals by their number, as
-Schopmans, Reiser and Friederich did for powder patterns (Digital Discovery 2, 1414 (2023), doi 10.1039/D3DD00071K);
-elements then are as frequent as in the training split, too. No crystal outside the training split is looked at.
+many entries, `"training"` each in proportion to its crystals in the training split, and a file whatever weights it
+lists. `statistics="uniform"` divides those of a group among made-up templates, `"training"` among the templates of the
+training crystals by their number, as Schopmans, Reiser and Friederich did for powder patterns (Digital Discovery 2,
+1414 (2023), doi 10.1039/D3DD00071K); elements then are as frequent as in the training split, too. No crystal outside
+the training split is looked at.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int64, Integer, Key
+from jaxtyping import Array, Float64, Int, Int64, Key, Num
 
 from xrdjax.config import ProceduralConfig, SelectionConfig
 from xrdjax.crystals.crystal import Crystal
@@ -98,16 +101,38 @@ def _group_share(
 ) -> Int64[np.ndarray, "231"]:
     """Return how many entries each group gets; none where it has no template."""
     has_template = np.bincount(library.group, weights=weight, minlength=NUM_GROUPS + 1) > 0
-    wanted = np.ones(NUM_GROUPS + 1, int)
-    if procedural.groups == "training":
-        wanted = np.bincount(statistics.space_group, minlength=NUM_GROUPS + 1)
-    wanted[0] = 0
+    wanted = _wanted_groups(procedural, statistics)
     missing = np.flatnonzero((wanted > 0) & ~has_template)
     if len(missing):
         log.warning("no crystals of %d space groups are made up: %s", len(missing), ", ".join(map(str, missing)))
     wanted = np.where(has_template, wanted, 0)
     num_groups = np.count_nonzero(wanted) if procedural.groups == "balanced" else NUM_GROUPS
     return apportion(wanted, ENTRIES * int(num_groups))
+
+
+def _wanted_groups(procedural: ProceduralConfig, statistics: CrystalStatistics) -> Float64[np.ndarray, "231"]:
+    """Return the weight of each space group. Raises ConfigError for a list that cannot be read."""
+    if procedural.groups == "balanced":
+        return np.append(0.0, np.ones(NUM_GROUPS))
+    if procedural.groups == "training":
+        return np.bincount(statistics.space_group, minlength=NUM_GROUPS + 1).astype(float)
+    path, wanted = Path(procedural.groups), np.zeros(NUM_GROUPS + 1)
+    if not path.is_file():
+        raise ConfigError(f"data.procedural.groups = '{path}': expected balanced, training, or a CSV of group,weight")
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        group, _, weight = (part.strip() for part in line.partition(","))
+        if not (group.isdecimal() and 1 <= int(group) <= NUM_GROUPS and _is_weight(weight)):
+            raise ConfigError(f"{path}, line {number}: '{line}'; expected group,weight: 1 to 230, and 0 or more")
+        wanted[int(group)] += float(weight)
+    if not wanted.any():
+        raise ConfigError(f"{path}: no group has a weight; give one more than 0")
+    return wanted
+
+
+def _is_weight(text: str) -> bool:
+    with suppress(ValueError):
+        return 0 <= float(text) < np.inf
+    return False
 
 
 def _entries(
@@ -121,7 +146,7 @@ def _entries(
     return np.repeat(np.arange(len(group)), count)
 
 
-def apportion(weight: Integer[np.ndarray, "n"], total: int) -> Int64[np.ndarray, "n"]:
+def apportion(weight: Num[np.ndarray, "n"], total: int) -> Int64[np.ndarray, "n"]:
     """Divide a whole number in proportion to weights, by the largest remainders; equal ones go to the front."""
     exact = weight * (total / weight.sum())
     count = np.floor(exact).astype(int)
@@ -151,7 +176,7 @@ def procedural_crystals(
     made = make_on_host(jax.random.split(for_crystal, number), repertoire.factory, template)
     factory = jax.device_get(repertoire.factory)
     return [
-        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: leaf[i], made), factory, template[i])
+        _crystal(f"made up {i}", jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), made), factory, template[i])
         for i in range(number)
     ]
 

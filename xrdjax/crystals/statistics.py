@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64, Integer
 
 from xrdjax.crystals.elements import NUM_ELEMENTS, covalent_radii, neutral_numbers
 from xrdjax.crystals.store import Atoms, CrystalStore
-from xrdjax.crystals.symmetry import Operations, cell_volume, find_setting, metric_tensor
+from xrdjax.crystals.symmetry import Operations, find_setting
 from xrdjax.crystals.templates import TemplateKey, TemplateLibrary, template_key
 from xrdjax.crystals.wyckoff import WyckoffTable
 
@@ -54,7 +54,7 @@ def crystal_statistics(
     settings = list(_by_setting(store, crystals))
     numbers = np.concatenate([*(members for members, _ in settings), np.zeros(0, int)]).astype(int)
     content = _content(atoms, numbers)
-    volume = np.array([cell_volume(cell) for cell in store.cell[numbers]])
+    volume = np.sqrt(np.linalg.det(_metrics(store.cell[numbers])))
     element_volume = _element_volume(content, volume)
     shapes = [_shapes(store.cell[members], setting.rotation) for members, setting in settings]
     keys = [key for some in settings for key in _keys(store, atoms, *some, table)]
@@ -114,11 +114,19 @@ def _by_setting(
 def _shapes(cell: Float64[np.ndarray, "n 6"], rotation: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 5"]:
     """Return the shapes of cells in the reference setting: edges there are those here times the inverse of R."""
     back = np.linalg.inv(rotation)
-    metric = back.T @ np.array([metric_tensor(one) for one in cell]) @ back
+    metric = back.T @ _metrics(cell) @ back
     edge = np.sqrt(np.diagonal(metric, axis1=1, axis2=2))
     cosine = metric / (edge[:, :, None] * edge[:, None])
     ratio = np.log(edge[:, 1:] / edge[:, :1])
     return np.concatenate([ratio, np.stack([cosine[:, 1, 2], cosine[:, 0, 2], cosine[:, 0, 1]], axis=1)], axis=1)
+
+
+def _metrics(cell: Float64[np.ndarray, "n 6"]) -> Float64[np.ndarray, "n 3 3"]:
+    """Return the dot products of the edges of many cells in Å²."""
+    cos_alpha, cos_beta, cos_gamma = np.cos(np.deg2rad(cell[:, 3:])).T
+    one = np.ones_like(cos_alpha)
+    rows = [[one, cos_gamma, cos_beta], [cos_gamma, one, cos_alpha], [cos_beta, cos_alpha, one]]
+    return np.moveaxis(np.array(rows), -1, 0) * (cell[:, :3, None] * cell[:, None, :3])
 
 
 def _keys(
@@ -184,8 +192,9 @@ def _element_volume(
     prior = 4 / 3 * np.pi * (covalent_radii()[:NUM_ELEMENTS] + 0.4) ** 3
     share, weight, fitted = content / volume[:, None], np.ones(len(volume)), prior
     for _ in range(FITS):
-        rows = np.concatenate([share * weight[:, None], np.diag(PRIOR_WEIGHT / prior)])
-        target = np.append(weight, np.full(NUM_ELEMENTS, PRIOR_WEIGHT))
-        fitted = np.clip(np.linalg.solve(rows.T @ rows, rows.T @ target), *VOLUME_RANGE)
+        weighted = share * weight[:, None] ** 2
+        square = share.T @ weighted + np.diag((PRIOR_WEIGHT / prior) ** 2)
+        target = weighted.sum(axis=0) + PRIOR_WEIGHT**2 / prior
+        fitted = np.clip(np.linalg.solve(square, target), *VOLUME_RANGE)
         weight = 1 / np.sqrt(1 + ((share @ fitted - 1) / 0.15) ** 2)
     return fitted

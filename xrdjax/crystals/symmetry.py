@@ -157,11 +157,6 @@ def metric_tensor(cell: Float64[np.ndarray, "6"]) -> Float64[np.ndarray, "3 3"]:
     return cosines * (cell[:3, None] * cell[:3])
 
 
-def cell_volume(cell: Float64[np.ndarray, "6"]) -> float:
-    """Return the volume of a cell in Å³."""
-    return float(np.sqrt(np.linalg.det(metric_tensor(cell))))
-
-
 def metric_mismatch(operations: Operations, metric: Float64[np.ndarray, "3 3"]) -> float:
     """Return the largest relative change of a squared edge or edge product under the operations; 0 where they agree."""
     rotation = operations.rotation.astype(float)

@@ -48,12 +48,12 @@ class WyckoffTable:
     rotation: Int8[np.ndarray, "operations 3 3"]
     translation: UInt8[np.ndarray, "operations 3"]
 
-    @property
+    @cached_property
     def multiplicity(self) -> Int64[np.ndarray, "positions"]:
         """Number of atoms in the conventional cell."""
         return np.diff(self.orbit_offset)
 
-    @property
+    @cached_property
     def freedom(self) -> Int64[np.ndarray, "positions"]:
         """Number of free coordinates."""
         return (self.free != 0).any(axis=1).sum(axis=1)
@@ -92,10 +92,15 @@ class WyckoffTable:
             found[np.unique(site[some[passes]])] = position
         return found
 
+    @cached_property
+    def _across(self) -> list[Int64[np.ndarray, "c 3"]]:
+        """What tells where each representative lies, see `annihilator`."""
+        columns = zip(self.free.astype(int), self.freedom.tolist(), strict=True)
+        return [annihilator(free[:, :number]) for free, number in columns]
+
     def _contains(self, position: int, fract: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
         """Tell which points lie on a position's representative, modulo the lattice."""
-        across = annihilator(self.free[position][:, : self.freedom[position]].astype(int))
-        off = (fract - self.shift[position] / 24) @ across.T
+        off = (fract - self.shift[position] / 24) @ self._across[position].T
         return (np.abs(off - np.round(off)) < ON_POSITION).all(axis=1)
 
 
@@ -112,9 +117,14 @@ def annihilator(free: Integer[np.ndarray, "3 d"]) -> Int64[np.ndarray, "c 3"]:
 
 def complement(vector: Integer[np.ndarray, "3"]) -> Int64[np.ndarray, "2 3"]:
     """Return a basis of all integer vectors perpendicular to a coprime one."""
+    return _complement(tuple(vector.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _complement(vector: tuple[int, ...]) -> Int64[np.ndarray, "2 3"]:
     entries = np.arange(-2, 3)
     vectors = np.stack(np.meshgrid(entries, entries, entries, indexing="ij"), -1).reshape(-1, 3)
-    across = vectors[vectors @ vector == 0]
+    across = vectors[vectors @ np.array(vector) == 0]
     across = across[np.argsort(np.abs(across).sum(axis=1), kind="stable")][1:]
     crosses = np.cross(across[:, None], across[None])
     one, other = np.argwhere((crosses == vector).all(axis=-1))[0]

@@ -27,6 +27,9 @@ def evaluate(
         crystals: at most this many crystals of the test part; all of them by default.
         seed: of the choice of crystals and of the in-plane rotations.
     """
+    from xrdjax.startup import prepare_jax
+
+    prepare_jax()
     from xrdjax.evaluation.report import evaluate_run
 
     logging.basicConfig(level=logging.WARNING)

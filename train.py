@@ -3,11 +3,13 @@
 python train.py --config configs/demo.py --workdir runs/demo
 python train.py --config configs/demo.py --workdir runs/a --optim.lr 3e-4 --augment.rotation_deg 180
 
-Started again in the same workdir, a run goes on from its newest checkpoint. Every field of the configuration is a flag:
+Started again in the same workdir, a run goes on from its newest checkpoint. SIGTERM and Ctrl-C save one first.
+--profile 100:120 traces these steps for TensorBoard. Every field of the configuration is a flag:
 python train.py --config configs/demo.py --help
 """
 
 import logging
+import signal
 import sys
 
 from xrdjax.cli import exit_on_error
@@ -16,17 +18,22 @@ from xrdjax.cli import exit_on_error
 def main() -> None:
     """Read the command line, train, evaluate."""
     from xrdjax.config import parse_run
+    from xrdjax.startup import prepare_jax
 
     with exit_on_error():
-        config, workdir = parse_run(sys.argv[1:], __doc__)
+        config, workdir, profile = parse_run(sys.argv[1:], __doc__)
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("xrdjax").setLevel(logging.INFO)
 
+        prepare_jax(config.batch_size)
         from xrdjax.evaluation.report import evaluate_run
         from xrdjax.learning.training import train
 
-        train(config, workdir)
-        print(evaluate_run(workdir))
+        stopped_by = train(config, workdir, profile=profile)
+        if stopped_by == signal.SIGINT:
+            raise KeyboardInterrupt
+        if stopped_by is None:
+            print(evaluate_run(workdir))
 
 
 if __name__ == "__main__":

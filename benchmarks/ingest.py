@@ -88,7 +88,7 @@ def read_ours(name: str, data: bytes) -> Crystal:
 
 def read_pymatgen(_: str, data: bytes) -> object:
     """Return pymatgen's structure of the conventional cell, all its sites expanded."""
-    from pymatgen.io.cif import CifParser
+    from pymatgen.io.cif import CifParser  # ty: ignore[import-not-found] (an extra)
 
     with warnings.catch_warnings(action="ignore"):
         return CifParser.from_str(data.decode()).parse_structures(primitive=False)[0]

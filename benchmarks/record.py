@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ jax.config.update("jax_num_cpu_devices", 1 << (min(os.cpu_count() or 1, 8).bit_l
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_result(name: str, figures: dict[str, object]) -> None:
+def write_result(name: str, figures: Mapping[str, object]) -> None:
     """Write figures with machine, versions, commit and date, and say where."""
     record = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

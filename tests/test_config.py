@@ -49,6 +49,8 @@ def test_all_faults_are_named_at_once():
 def test_intervals_are_multiples_of_a_dispatch():
     with pytest.raises(ConfigError, match="log_every = 50: expected a multiple of steps_per_dispatch = 20"):
         validate(TrainConfig(steps=1000, steps_per_dispatch=20, log_every=50))
+    with pytest.raises(ConfigError, match="keep_every = 700: expected a multiple of checkpoint_every = 500"):
+        validate(TrainConfig(keep_every=700))
 
 
 def test_parts_that_do_not_fit_each_other():
@@ -87,7 +89,9 @@ def test_differences_name_leaf_and_values():
 
 def test_flags_override_the_file():
     arguments = ["--config", str(ROOT / "configs/demo.py"), "--workdir", "runs/x"]
-    config, workdir = parse_run([*arguments, "--optim.lr", "3e-4", "--data", "mine.safetensors"], "")
+    arguments += ["--optim.lr", "3e-4", "--data", "mine.safetensors", "--profile", "100:120"]
+    config, workdir, profile = parse_run(arguments, "")
+    assert profile == range(100, 120)
     assert (config.optim.lr, config.data.store, workdir) == (3e-4, "mine.safetensors", Path("runs/x"))
     assert config.model == load_config_file(ROOT / "configs/demo.py").model
 
@@ -102,12 +106,24 @@ def test_flags_override_the_file():
             ["--config", str(ROOT / "configs/demo.py"), "--workdir", "w", "--optim.lrr", "1"],
             "--optim.lrr: no such field; did you mean --optim.lr?",
         ),
+        (["--config", str(ROOT / "configs/demo.py"), "--workdir", "w", "--steps", "abc"], "--steps: invalid literal"),
+        (
+            ["--config", str(ROOT / "configs/demo.py"), "--workdir", "w", "--optim.schedule", "linear"],
+            "invalid choice 'linear' for argument '--optim.schedule'. Expected one of ('constant', 'cosine')",
+        ),
+        (["--config", str(ROOT / "configs/demo.py"), "--workdir", "w", "--optim.lr"], "Missing value for argument"),
+        (["--config"], "--config: expected one argument"),
+        (
+            ["--config", str(ROOT / "configs/demo.py"), "--workdir", "w", "--profile", "7"],
+            "--profile 7: expected",
+        ),
     ],
 )
 def test_command_line_mistakes(arguments, message):
     with pytest.raises(ConfigError) as caught:
         parse_run(arguments, "")
     assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,29 @@ def crystals_compared() -> str:
     return "\n".join([*rows, "", f"{run['steps']:,} steps each; {_where(result)}."]) + "\n"
 
 
+def startup() -> str:
+    """Return the seconds to the first step."""
+    result = _result("startup")
+    cold, warm = result["cold_s"], result["warm_s"]
+    return (
+        f"From the command to the end of the demo's first step: {cold['wall']:.0f} s with nothing compiled "
+        f"({cold['processors']:.0f} s of processor), {warm['wall']:.0f} s ({warm['processors']:.0f} s) from then on; "
+        f"{_where(result)}, load average {result['load_average_after']:.1f}.\n"
+    )
+
+
+def cores() -> str:
+    """Return what one device a core gains."""
+    result = _result("cores")
+    (one, first), (many, second) = result["ms_per_step"].items()
+    ratios = result["times_as_fast"]
+    same = "Both repeat bit for bit" if result["repeats_bit_for_bit"] else "They do not repeat bit for bit"
+    return (
+        f"A step of the demo takes {first} ms on {one} device and {second} ms on {many}: {ratios[0]} to {ratios[-1]} × "
+        f"as fast, {ratios[len(ratios) // 2]} in the median of {len(ratios)} rounds. {same}. {_where(result)}.\n"
+    )
+
+
 def procedural_labels() -> str:
     """Return how many made-up crystals have the group they were made for."""
     result = _result("procedural")
@@ -257,6 +280,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
         crystals_compared,
         ingest,
         ingest_short,
+        startup,
+        cores,
         procedural_labels,
         procedural_cost,
         procedural_distributions,

@@ -1,4 +1,4 @@
-"""The command `xrdjax`: look into a crystal store, make one from CIFs, draw one pattern.
+"""The command `xrdjax`: look into a crystal store, make one from CIFs, draw one pattern, or a batch of a run again.
 
 Each subcommand imports what it needs when it runs, so that `xrdjax --help` is there at once.
 """
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"xrdjax {_version()}")
             return
         tyro.extras.subcommand_cli_from_dict(
-            {"info": info, "pack": pack, "merge": merge, "render": render},
+            {"info": info, "pack": pack, "merge": merge, "render": render, "replay": replay},
             prog="xrdjax",
             description=DESCRIPTION,
             args=list(arguments) or ["--help"],
@@ -224,6 +224,25 @@ def render(
     print(f"zone [{' '.join(map(str, zone))}]: {len(spots.hkl)} reflections, drawn to {out}")
     if spots_csv is not None:
         _write_spots(spots_csv, spots, angle)
+
+
+def replay(
+    workdir: Annotated[Path, tyro.conf.arg(metavar="WORKDIR")],
+    /,
+    *,
+    step: int | None = None,
+) -> None:
+    """Draw the batch of one step of a run again: pictures with labels and axes, and the recipe as JSON.
+
+    Args:
+        workdir: Directory of a run made by train.py.
+        step: Which step, from 1 on. By default the one that stopped the run, or else the last one recorded.
+    """
+    from xrdjax.learning.replay import latest_step
+    from xrdjax.learning.replay import replay as replay_step
+
+    step = latest_step(workdir) if step is None else step
+    print(f"step {step}: {replay_step(workdir, step)}")
 
 
 def _note_printer() -> Callable[..., None]:

@@ -5,9 +5,12 @@ exactly. Ranges stand in the annotations and are checked, all at once, by `valid
 """
 
 import argparse
+import contextlib
 import difflib
+import io
 import json
 import math
+import re
 import runpy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -261,6 +264,13 @@ class TrainConfig:
     validation_patterns: Count = 1024
     checkpoint_every: Count = 500
     keep_checkpoints: Count = 2
+    """How many of the newest checkpoints are kept."""
+    keep_best: Annotated[int, Ge(0)] = 1
+    """How many are kept for their accuracy of space groups at validation, of those written at a validation."""
+    keep_every: Count | None = None
+    """Keep every checkpoint whose step is a multiple of this, too."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is no number or out of all proportion stops the run, or is left out and counted."""
     test_crystals: Count | None = None
     """How many held-out crystals the evaluation draws from each axis; None takes all."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -310,6 +320,8 @@ def _uneven_intervals(config: TrainConfig) -> Iterator[str]:
     for name in ("steps", "log_every", "validate_every", "checkpoint_every"):
         if getattr(config, name) % dispatch:
             yield f"{name} = {getattr(config, name)}: expected a multiple of steps_per_dispatch = {dispatch}"
+    if config.keep_every is not None and config.keep_every % config.checkpoint_every:
+        yield f"keep_every = {config.keep_every}: expected a multiple of checkpoint_every = {config.checkpoint_every}"
 
 
 def _misfits(config: TrainConfig) -> Iterator[str]:
@@ -361,29 +373,63 @@ def load_config_file(path: str | Path) -> TrainConfig:
     return validate(config)
 
 
-def parse_run(arguments: list[str], description: str) -> tuple[TrainConfig, Path]:
-    """Return the configuration, with its overrides, and the workdir of a command line.
+def parse_run(arguments: list[str], description: str) -> tuple[TrainConfig, Path, range | None]:
+    """Return the configuration, with its overrides, the workdir, and the steps to profile of a command line.
 
-    Raises ConfigError for a missing flag and for a field that does not exist, naming the nearest that does.
+    Raises ConfigError for a missing flag, for a field that does not exist, naming the nearest that does, and for values
+    of the wrong type.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--workdir", type=Path)
-    files, overrides = parser.parse_known_args(arguments)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--config", "--workdir", "--profile"):
+        parser.add_argument(name)
+    try:
+        files, overrides = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error.argument_name}: {error.message}") from None
     is_asking = {"-h", "--help"} & set(overrides)
     if files.config is None and not is_asking:
         raise ConfigError("--config: missing; name a configuration file, such as configs/demo.py")
     default = load_config_file(files.config) if files.config else TrainConfig()
-    config, unknown = tyro.cli(
-        TrainConfig, default=default, args=overrides, description=description, return_unknown_args=True
-    )
+    config = _override(default, overrides, description)
+    if files.workdir is None:
+        raise ConfigError("--workdir: missing; name a directory for checkpoints and records, such as runs/demo")
+    return validate(config), Path(files.workdir), None if files.profile is None else _steps(files.profile)
+
+
+def _override(default: TrainConfig, overrides: list[str], description: str) -> TrainConfig:
+    """Return the configuration with flags applied. Raises ConfigError; --help prints and leaves."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            config, unknown = tyro.cli(
+                TrainConfig, default=default, args=overrides, description=description, return_unknown_args=True
+            )
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise ConfigError(_one_line(told.getvalue())) from None
     if unknown:
         name = unknown[0].split("=")[0]
         near = difflib.get_close_matches(name, [f"--{leaf}" for leaf, _ in _leaves(config)], n=1)
         raise ConfigError(f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; see --help"))
-    if files.workdir is None:
-        raise ConfigError("--workdir: missing; name a directory for checkpoints and records, such as runs/demo")
-    return validate(config), files.workdir
+    return config
+
+
+def _one_line(box: str) -> str:
+    """Return what tyro's framed message says: without frame, heading and help."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
+    text = " ".join(line.strip("│ ") for line in lines if line.startswith("│"))
+    for end in ("Argument helptext", "For full helptext"):
+        text = text.split(end)[0]
+    return " ".join(text.strip("─ ").removeprefix("Error parsing ").split()) + "; see --help"
+
+
+def _steps(text: str) -> range:
+    """Return the steps of A:B, from A up to but not including B."""
+    first, _, stop = text.partition(":")
+    if not (first.isdecimal() and stop.isdecimal() and int(first) < int(stop)):
+        raise ConfigError(f"--profile {text}: expected FIRST:STOP, such as 100:120, the first smaller")
+    return range(int(first), int(stop))
 
 
 def to_json(config: TrainConfig) -> str:

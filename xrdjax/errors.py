@@ -29,3 +29,12 @@ class ConfigError(XrdjaxError):
 
 class WorkdirError(XrdjaxError):
     """A run directory that cannot be used as asked."""
+
+
+class DivergedError(XrdjaxError):
+    """A run whose loss or gradient is no longer a sensible number."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        """Keep the step, so that its batch can be looked at."""
+        super().__init__(reason)
+        self.step = step

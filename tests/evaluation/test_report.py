@@ -15,7 +15,8 @@ from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.evaluation.protocols import predict_part, protocol_axes
 from xrdjax.evaluation.report import evaluate_run
-from xrdjax.learning.training import restore_run, train
+from xrdjax.learning.run import restore_run
+from xrdjax.learning.training import train
 from xrdjax.patterns.pictures import render_zone
 
 

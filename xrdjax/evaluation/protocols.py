@@ -19,8 +19,8 @@ from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.splits import Part
 from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.learning.models import Logits
+from xrdjax.learning.run import restore_run
 from xrdjax.learning.state import TrainState
-from xrdjax.learning.training import restore_run
 from xrdjax.learning.workdir import check_store
 from xrdjax.patterns.device_store import DeviceStore, to_device
 from xrdjax.patterns.generate import by_bucket, draw_recipe, interleave

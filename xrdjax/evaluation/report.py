@@ -14,9 +14,9 @@ from xrdjax.config import Axis, TrainConfig
 from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
 from xrdjax.errors import ConfigError
-from xrdjax.evaluation.figures import draw_group_confusion, draw_system_confusion
-from xrdjax.evaluation.measures import Accuracy, accuracy, confusion_matrix
 from xrdjax.evaluation.protocols import Predictions, predict_part, protocol_axes
+from xrdjax.learning.figures import DPI, group_confusion, system_confusion
+from xrdjax.learning.measures import Accuracy, accuracy, confusion_matrix
 from xrdjax.learning.workdir import saved_config
 
 HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
@@ -103,9 +103,12 @@ def _top1(predictions: Predictions) -> dict[str, float]:
 def _draw_confusions(predictions: Predictions, name: str, folder: Path) -> None:
     title = f"{TITLES[name].capitalize()}, {len(predictions.crystal):,} patterns of held-out crystals"
     systems = confusion_matrix(predictions.crystal_system, predictions.crystal_system_ranks[:, 0], 7)
-    draw_system_confusion(systems, title, folder / f"confusion_crystal_system_{name}.png")
     groups = confusion_matrix(predictions.space_group - 1, predictions.space_group_ranks[:, 0] - 1, 230)
-    draw_group_confusion(groups, title, folder / f"confusion_space_group_{name}.png")
+    for head, figure in (
+        ("crystal_system", system_confusion(systems, title)),
+        ("space_group", group_confusion(groups, title)),
+    ):
+        figure.savefig(folder / f"confusion_{head}_{name}.png", dpi=DPI, bbox_inches="tight")
 
 
 def _label(axis: Axis) -> str:

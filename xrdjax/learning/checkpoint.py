@@ -1,49 +1,72 @@
-"""Checkpoints of the whole training state, written by Orbax while training goes on."""
+"""Checkpoints of a run, written by Orbax while training goes on: state, tally since the last report, checksum.
 
+A checkpoint appears under its name when it is complete. One that a failing disk has spoiled since cannot be told by its
+name: it is found out when it is read, by Orbax or by the checksum, and the one before is taken.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, UInt32
 from orbax.checkpoint import v1 as ocp
 
+from xrdjax.config import TrainConfig
 from xrdjax.errors import WorkdirError
 from xrdjax.learning.state import TrainState
+from xrdjax.learning.step import Tally, empty_tally
+
+log = logging.getLogger(__name__)
+
+BEST_BY = "validation/accuracy/space_group"
+"""The higher, the better a checkpoint."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What one checkpoint holds."""
+
+    state: TrainState
+    tally: Tally
+    checksum: UInt32[Array, ""]
 
 
 class Checkpoints:
-    """The newest checkpoints of one run; waits for pending writes when its `with` block ends."""
+    """Writes the checkpoints of one run, and keeps those to be kept; waits for what is pending as its block ends."""
 
-    def __init__(self, workdir: Path, keep: int) -> None:
+    def __init__(self, workdir: Path, config: TrainConfig) -> None:
         self._directory = (workdir / "checkpoints").absolute()
-        newest = ocp.training.preservation_policies.LatestN(keep)
+        for unfinished in self._directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished)
         self._checkpointer = ocp.training.Checkpointer(
             str(self._directory),
-            preservation_policy=newest,  # ty: ignore[invalid-argument-type] (Orbax's own types disagree)
+            preservation_policy=_kept(config),  # ty: ignore[invalid-argument-type] (Orbax's own types disagree)
         )
 
-    @property
-    def latest_step(self) -> int | None:
-        """Step of the newest checkpoint, or None before the first."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
-
-    def restore(self, like: TrainState) -> TrainState:
-        """Return the newest checkpoint in the structure, dtypes and sharding of `like`. Raises WorkdirError."""
-        if self.latest_step is None:
-            raise WorkdirError(f"{self._directory}: holds no checkpoint; train there first")
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+    def save(self, step: int, state: TrainState, tally: Tally, metrics: dict[str, float] | None) -> None:
+        """Start writing a checkpoint, unless this step already has one. Raises WorkdirError if the last one failed."""
+        if step in _steps(self._directory):
+            return
+        snapshot = Snapshot(state=state, tally=tally, checksum=checksum((state, tally)))
         try:
-            return self._checkpointer.load(self.latest_step, abstract)
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise WorkdirError(
-                f"{self._directory / str(self.latest_step)}: damaged ({type(error).__name__}); "
-                "delete it to go on from the one before"
-            ) from error
+            # When to save is the loop's decision, hence force.
+            self._checkpointer.save_async(step, snapshot, force=True, metrics=None if metrics is None else {**metrics})
+        except Exception as error:
+            raise self._failed(error) from error
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Start writing a checkpoint, unless this step already has one."""
-        if step != self.latest_step:
-            self._checkpointer.save_async(step, state, force=True)  # when to save is the loop's decision
+    def _failed(self, error: Exception) -> WorkdirError:
+        written = _steps(self._directory)
+        left = f"that of step {written[-1]} is the newest" if written else "there is none yet"
+        reason = " ".join(str(error).split())[:300]
+        return WorkdirError(
+            f"{self._directory}: a checkpoint could not be written ({reason}); {left}; see to the disk and start again"
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -51,4 +74,101 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except Exception as failure:
+            if error is None:
+                raise self._failed(failure) from failure
+            log.warning("%s", self._failed(failure))
+
+
+def _kept(config: TrainConfig) -> ocp.training.preservation_policies.AnyPreservationPolicy:
+    """Return the rule of what is kept: the newest, the best, and every so many steps."""
+    policies = ocp.training.preservation_policies
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics[BEST_BY], n=config.keep_best, keep_checkpoints_without_metrics=False
+    )
+    every = [] if config.keep_every is None else [policies.EveryNSteps(config.keep_every)]
+    return policies.AnyPreservationPolicy([policies.LatestN(config.keep_checkpoints), best, *every])
+
+
+def resume(workdir: Path, like: TrainState) -> tuple[TrainState, Tally] | None:
+    """Return what the newest whole checkpoint holds, or None before the first, for training to go on from.
+
+    Checkpoints that are damaged are named in the log and put aside, for they will be written anew. Raises WorkdirError
+    if there are some, but none is whole.
+    """
+    directory = (workdir / "checkpoints").absolute()
+    if not _steps(directory):
+        return None
+    snapshot, damaged = _newest_whole(directory, like)
+    for step in damaged:
+        aside = directory.parent / "damaged" / str(step)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        (directory / str(step)).rename(aside)
+    return snapshot.state, snapshot.tally
+
+
+def restore(workdir: Path, like: TrainState) -> TrainState:
+    """Return the newest whole checkpoint's state, and leave everything as it is: training may be under way.
+
+    Structure, dtypes and sharding are those of `like`. Raises WorkdirError.
+    """
+    directory = (workdir / "checkpoints").absolute()
+    if not _steps(directory):
+        raise WorkdirError(f"{directory}: holds no checkpoint; train there first")
+    return _newest_whole(directory, like)[0].state
+
+
+def _steps(directory: Path) -> list[int]:
+    """Return the steps of all checkpoints that were written to their end, oldest first."""
+    return sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal())
+
+
+def _newest_whole(directory: Path, like: TrainState) -> tuple[Snapshot, dict[int, str]]:
+    """Return a whole checkpoint, and what is wrong with those that are damaged."""
+    whole, damaged = None, {}
+    for step in reversed(_steps(directory)):
+        try:
+            _read_descriptions(directory / str(step))
+            whole = whole or _load(directory / str(step), like)
+        except Exception as error:  # spoiled bytes raise whatever the reader that trips over them raises
+            damaged[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    if whole is None:
+        faults = "; ".join(f"{step}: {fault}" for step, fault in damaged.items())
+        raise WorkdirError(f"{directory}: no checkpoint is whole ({faults}); start in a new --workdir")
+    for step, fault in damaged.items():
+        log.warning("%s: damaged (%s); taking that of step %d", directory / str(step), fault, int(whole.state.step))
+    return whole, damaged
+
+
+def _read_descriptions(path: Path) -> None:
+    """Raise unless what Orbax reads of every checkpoint, however old, is there and is JSON."""
+    json.loads((path / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))
+    if (path / "metrics").exists():
+        json.loads((path / "metrics" / "metrics").read_text(encoding="utf-8"))
+
+
+def _load(path: Path, like: TrainState) -> Snapshot:
+    sharding = like.step.sharding
+    tally, total = jax.device_put((empty_tally(), jnp.uint32(0)), sharding)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+        Snapshot(state=like, tally=tally, checksum=total),
+    )
+    snapshot = ocp.load(str(path), abstract)
+    if int(checksum((snapshot.state, snapshot.tally))) != int(snapshot.checksum):
+        raise WorkdirError("its numbers do not add up to its checksum")
+    return snapshot
+
+
+@jax.jit
+def checksum(tree: PyTree) -> UInt32[Array, ""]:
+    """Return a sum of all bits of a tree of 32-bit numbers, each with an odd weight: any one change shows in it."""
+    total = jnp.uint32(0)
+    for leaf in jax.tree.leaves(tree):
+        bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32).ravel()
+        weight = 2 * jax.lax.iota(jnp.uint32, bits.size) + 1
+        total = 31 * total + (bits * weight).sum(dtype=jnp.uint32)
+    return total

@@ -16,19 +16,45 @@ def prediction_sheet(
     pictures: Float[np.ndarray, "n height width"], space_group: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"]
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """Return patterns, spots dark, each over its space group and, if it was taken for another one, that one."""
-    rows = -(-len(pictures) // COLUMNS)
-    step_x, step_y = TILE + GAP, TILE + CAPTION + GAP
-    sheet = Image.new("RGB", (COLUMNS * step_x + GAP, rows * step_y + GAP), GROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
-    for number, (picture, true, guess) in enumerate(zip(pictures, space_group, predicted, strict=True)):
-        x, y = GAP + number % COLUMNS * step_x, GAP + number // COLUMNS * step_y
-        tile = Image.fromarray(np.round(255 * (1 - picture)).astype(np.uint8))
-        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), (x, y))
-        symbol = hermann_mauguin(int(true))
-        draw.text((x + 2, y + TILE + 2), symbol, INK, font)
+    sheet, font = _sheet(pictures, 1), _font()
+    draw = ImageDraw.Draw(sheet)
+    for number, (true, guess) in enumerate(zip(space_group, predicted, strict=True)):
+        x, y = _place(number, 1)
+        draw.text((x + 2, y + TILE + 2), hermann_mauguin(int(true)), INK, font)
         verdict = "✓" if true == guess else f"→ {hermann_mauguin(int(guess))}"
         draw.text((x + TILE // 2, y + TILE + 2), verdict, RIGHT if true == guess else WRONG, font)
     return np.asarray(sheet)
+
+
+def labelled_sheet(pictures: Float[np.ndarray, "n height width"], captions: list[tuple[str, str]]) -> Image.Image:
+    """Return patterns, spots dark, each over two lines of text."""
+    sheet, font = _sheet(pictures, 2), _font()
+    draw = ImageDraw.Draw(sheet)
+    for number, lines in enumerate(captions):
+        x, y = _place(number, 2)
+        for row, line in enumerate(lines):
+            shown = next(line[:end] for end in range(len(line), -1, -1) if font.getlength(line[:end]) <= TILE - 4)
+            draw.text((x + 2, y + TILE + 2 + row * (CAPTION - 4)), shown, INK, font)
+    return sheet
+
+
+def _sheet(pictures: Float[np.ndarray, "n height width"], lines: int) -> Image.Image:
+    """Return the tiles of a sheet, with room for that many lines under each."""
+    _, bottom = _place(len(pictures) - 1 + COLUMNS, lines)
+    sheet = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, bottom), GROUND)
+    for number, picture in enumerate(pictures):
+        tile = Image.fromarray(np.round(255 * (1 - picture)).astype(np.uint8))
+        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), _place(number, lines))
+    return sheet
+
+
+def _place(number: int, lines: int) -> tuple[int, int]:
+    row, column = divmod(number, COLUMNS)
+    return GAP + column * (TILE + GAP), GAP + row * (TILE + lines * CAPTION + GAP)
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
 
 
 @cache

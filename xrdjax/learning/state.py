@@ -1,6 +1,7 @@
 """What a training step takes and gives: parameters, batch statistics, optimiser, step."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,8 @@ def initial_state(config: TrainConfig, optimizer: optax.GradientTransformation) 
         graph, params, statistics = nnx.split(build_model(config.model, config.pattern, key), nnx.Param, ...)
         return graph, params, statistics
 
-    @jax.jit
+    # Run once: the compiler's optimiser would take four times as long as it saves on all but enormous networks.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
     def initialize(key: Key[Array, ""]) -> TrainState:
         params, statistics = (nnx.to_pure_dict(part) for part in split(key)[1:])
         return TrainState(step=jnp.int32(0), params=params, statistics=statistics, optimizer=optimizer.init(params))

@@ -46,6 +46,12 @@ def check_store(config: TrainConfig, store: CrystalStore, workdir: Path) -> None
         )
 
 
+def check_present(workdir: Path) -> None:
+    """Raise WorkdirError if somebody has taken the directory away."""
+    if not (workdir / "config.json").exists():
+        raise WorkdirError(f"{workdir}: has vanished, or its config.json has; put it back, or start in a new --workdir")
+
+
 def saved_config(workdir: Path) -> TrainConfig:
     """Return the configuration of a run. Raises WorkdirError, ConfigError."""
     saved = workdir / "config.json"

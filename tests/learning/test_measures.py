@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xrdjax.evaluation.measures import accuracy, confusion_matrix
+from xrdjax.learning.measures import accuracy, confusion_matrix
 
 TRUE = np.array([1, 1, 1, 1, 2, 2, 7])
 RANKS = np.array([[1, 2, 3], [1, 3, 2], [1, 2, 7], [2, 1, 3], [2, 1, 3], [1, 7, 3], [1, 2, 3]])

@@ -1,0 +1,146 @@
+"""One training step, a pure function of (state, tally, store, plan, root key), and one of evaluation.
+
+A step draws its own batch by keys that follow from the seed and the step alone. What the host wants to know is added up
+on the device, in a tally, and read once an interval. A step whose loss or gradient is no longer a sensible number is
+noted there by its number; with `on_nan = "skip"` it changes nothing but the count of steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from xrdjax.config import TrainConfig
+from xrdjax.learning.losses import Sums, two_head_loss
+from xrdjax.learning.models import Logits
+from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, TrainState
+from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.generate import Batch, draw_batch
+from xrdjax.patterns.planning import Plan
+
+DIVERGED = 1e4  # nats; guessing costs 7.4, and no run that can recover comes near
+NEVER = 2**31 - 1
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What the steps since the last report add up to."""
+
+    patterns: Sums
+    num_steps: Int[Array, ""]
+    skipped: Int[Array, ""]
+    """Steps that were not applied."""
+    first_bad: Int[Array, ""]
+    """The first step without a sensible loss and gradient, or `NEVER`."""
+    gradient_norm: Float[Array, ""]
+    """Sum over the applied steps of the gradient's norm before any clipping."""
+    parameter_norm: Float[Array, ""]
+    """After the last step."""
+
+    def then(self, later: "Tally") -> "Tally":
+        """Return the tally of both."""
+        return Tally(
+            patterns=jax.tree.map(jnp.add, self.patterns, later.patterns),
+            num_steps=self.num_steps + later.num_steps,
+            skipped=self.skipped + later.skipped,
+            first_bad=jnp.minimum(self.first_bad, later.first_bad),
+            gradient_norm=self.gradient_norm + later.gradient_norm,
+            parameter_norm=later.parameter_norm,
+        )
+
+
+Step = Callable[[TrainState, Tally, DeviceStore, Plan, Key[Array, ""]], tuple[TrainState, Tally]]
+
+
+def empty_tally() -> Tally:
+    """Return the tally of no steps."""
+    zero, none = jnp.float32(0), jnp.int32(0)
+    names = Sums.__dataclass_fields__
+    return Tally(
+        patterns=Sums(**dict.fromkeys(names, zero)),
+        num_steps=none,
+        skipped=none,
+        first_bad=jnp.int32(NEVER),
+        gradient_norm=zero,
+        parameter_norm=zero,
+    )
+
+
+def step_key(root: Key[Array, ""], stream: int, step: Array | int) -> Key[Array, ""]:
+    """Return the key of one named stream after `step` steps: that of step 1 is 0."""
+    return jax.random.fold_in(jax.random.fold_in(root, stream), step)
+
+
+def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Step:
+    """Return the function that does `steps_per_dispatch` optimiser steps and adds them to a tally."""
+
+    def one_step(
+        state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
+    ) -> tuple[TrainState, Tally]:
+        batch = draw_batch(step_key(root, STREAM_DATA, state.step), store, plan, config.pattern, config.augment)
+        dropout = step_key(root, STREAM_DROPOUT, state.step)
+
+        def loss_of(params: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
+            model = nnx.merge(graph, params, state.statistics, copy=True)
+            logits = model(batch.image, batch.recipe.uvw, dropout)
+            loss, sums = two_head_loss(logits, batch, config.optim.label_smoothing)
+            return loss, (sums, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
+
+        (loss, (sums, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = TrainState(step=state.step + 1, params=params, statistics=statistics, optimizer=moments)
+        return _judge(state, new, loss, sums, optax.tree.norm(gradient), tally, config)
+
+    def many_steps(
+        state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
+    ) -> tuple[TrainState, Tally]:
+        def following(carry: tuple[TrainState, Tally], _: None) -> tuple[tuple[TrainState, Tally], None]:
+            return one_step(*carry, store, plan, root), None
+
+        return jax.lax.scan(following, (state, tally), length=config.steps_per_dispatch)[0]
+
+    return one_step if config.steps_per_dispatch == 1 else many_steps
+
+
+def _judge(
+    old: TrainState,
+    new: TrainState,
+    loss: Float[Array, ""],
+    sums: Sums,
+    gradient_norm: Float[Array, ""],
+    tally: Tally,
+    config: TrainConfig,
+) -> tuple[TrainState, Tally]:
+    """Return the state after a step, the old one if the step is bad and to be skipped, and the tally with it."""
+    is_good = (loss < DIVERGED) & jnp.isfinite(gradient_norm)
+    is_skipped = ~is_good if config.on_nan == "skip" else jnp.bool_(False)
+    if config.on_nan == "skip":
+        new = jax.tree.map(lambda a, b: jnp.where(is_skipped, a, b), replace(old, step=new.step), new)
+        sums, gradient_norm = jax.tree.map(lambda leaf: jnp.where(is_skipped, 0, leaf), (sums, gradient_norm))
+    return new, tally.then(
+        Tally(
+            patterns=sums,
+            num_steps=jnp.int32(1),
+            skipped=is_skipped.astype(jnp.int32),
+            first_bad=jnp.where(is_good, NEVER, new.step),
+            gradient_norm=gradient_norm,
+            parameter_norm=optax.tree.norm(new.params),
+        )
+    )
+
+
+def make_evaluate(graph: nnx.GraphDef, config: TrainConfig) -> Callable[..., tuple[Batch, Logits, Sums]]:
+    """Return the function that draws a batch by a key and predicts it."""
+
+    def evaluate(state: TrainState, store: DeviceStore, plan: Plan, key: Key[Array, ""]) -> tuple[Batch, Logits, Sums]:
+        batch = draw_batch(key, store, plan, config.pattern, config.augment)
+        logits = nnx.merge(graph, state.params, state.statistics, copy=True)(batch.image, batch.recipe.uvw)
+        return batch, logits, two_head_loss(logits, batch)[1]
+
+    return evaluate

@@ -1,0 +1,56 @@
+"""What a script settles before JAX starts: where compiled programs are kept, and how many devices a CPU is made into.
+
+Only scripts call this. Whatever the environment says by JAX's own variables goes before.
+"""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+MOST_BUCKETS_PER_BATCH = 16  # as in patterns/planning.py, which would start JAX; a test compares them
+
+
+def prepare_jax(batch_size: int | None = None) -> None:
+    """Keep what is compiled for the next start and, given the size of a batch to share, use all cores of a CPU.
+
+    JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES choose otherwise.
+    """
+    # Every start would print pages about two CPU features that are none: the compiler's own names for preferences.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if batch_size is not None and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, num_cores()))
+
+
+def cache_directory() -> Path:
+    """Return the user's directory of compiled programs, one for each kind of processor that shares a home."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "xrdjax" / f"compiled-{hashlib.sha256(_processor().encode()).hexdigest()[:12]}"
+
+
+def cpu_devices(batch_size: int, cores: int) -> int:
+    """Return how many devices can share every bucket of such a batch: a power of two, at most one a core and eight."""
+    devices = 1
+    while 2 * devices <= min(cores, 8) and batch_size % (2 * devices * MOST_BUCKETS_PER_BATCH) == 0:
+        devices *= 2
+    return devices
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """Return what tells processors apart that cannot run each other's programs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

@@ -26,7 +26,7 @@ from xrdjax.crystals.repertoire import Repertoire, make_many, make_repertoire
 from xrdjax.crystals.selection import select
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.lattice import direct_basis
-from xrdjax.patterns.device_store import DeviceStore, make_sample, to_device
+from xrdjax.patterns.device_store import DeviceStore, make_samples, to_device
 from xrdjax.patterns.generate import STREAM_MADE_UP, draw_batch
 from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import Plan
@@ -67,8 +67,8 @@ Cell = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def made_up_cells(repertoire: Repertoire, number: int, seed: int) -> tuple[list[Cell], np.ndarray]:
-    """Return crystals drawn from a repertoire, and their labels; in balanced ones every group comes equally often."""
-    entries = repertoire.entries[np.random.default_rng(seed).permutation(np.arange(number) % len(repertoire.entries))]
+    """Return crystals drawn from a repertoire, no entry again before all have come, and their labels."""
+    entries = np.resize(np.random.default_rng(seed).permutation(repertoire.entries), number)
     size = np.asarray(repertoire.factory.num_atoms)[entries]
     cells: list[Cell | None] = [None] * number
     for block in np.unique(-(-size // 32)):
@@ -141,13 +141,11 @@ def make_batch_of_crystals(key: jax.Array, store: DeviceStore, plan: Plan) -> li
     stops = np.cumsum([0] + [bucket.slots for bucket in plan.buckets])
 
     def of_bucket(part: Recipe, store: DeviceStore, atoms: int) -> jax.Array:
-        def one(recipe: Recipe) -> jax.Array:
-            assert store.factory is not None
-            for_crystal = jax.random.fold_in(recipe.key, STREAM_MADE_UP)
-            sample = make_sample(for_crystal, store.factory, recipe.crystal, atoms)
-            return sample.direct.sum() + sample.cell.fract.sum(dtype=jnp.uint32) + sample.cell.species.sum()
-
-        return jax.vmap(one)(part)
+        assert store.factory is not None
+        key = jax.vmap(lambda key: jax.random.fold_in(key, STREAM_MADE_UP))(part.key)
+        sample = make_samples(key, store.factory, part.crystal, atoms)
+        sums = sample.cell.fract.sum((1, 2), dtype=jnp.uint32) + sample.cell.species.sum(1).astype(jnp.uint32)
+        return sums + sample.direct.sum((1, 2))
 
     sums = []
     for bucket, start, stop in zip(plan.buckets, stops[:-1], stops[1:], strict=True):

@@ -135,7 +135,7 @@ def test_ranks_are_clearly_different_elements(made, num_atoms):
 
 
 def test_crystals_are_a_function_of_key_and_template_alone(repertoire, template, made):
-    """Neither of the room there is nor of what is made beside."""
+    """Neither of the room there is nor of what is made beside, nor of how attempts are gathered."""
     make = jax.jit(make_crystal, static_argnums=3)
     smallest = np.flatnonzero(np.asarray(repertoire.factory.num_atoms)[template] <= 32)[:3]
     keys = jax.random.split(jax.random.key(7), len(template))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Float64, Int, Int64, Key, Num, UInt32
 
 from xrdjax.config import ProceduralConfig, SelectionConfig
 from xrdjax.crystals.crystal import Crystal
-from xrdjax.crystals.procedural import Factory, Made, make_crystal, make_factory
+from xrdjax.crystals.procedural import Factory, Made, make_crystals, make_factory
 from xrdjax.crystals.selection import select
 from xrdjax.crystals.species import SPECIES
 from xrdjax.crystals.statistics import CrystalStatistics, crystal_statistics
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 ENTRIES = 64  # of each group where groups are balanced, and of all groups on average where they are not
 NUM_GROUPS = 230
 ATOM_BLOCK = 32  # crystals are made in arrays of whole blocks of atoms
-_make = jax.jit(jax.vmap(make_crystal, in_axes=(0, None, 0, None)), static_argnums=3)
+_make = jax.jit(make_crystals, static_argnums=3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

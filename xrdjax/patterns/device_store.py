@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from xrdjax.crystals.procedural import Factory, make_crystal
+from xrdjax.crystals.procedural import Factory, make_crystal, make_crystals
 from xrdjax.crystals.store import Atoms, CrystalStore
 from xrdjax.diffraction.lattice import direct_basis, reciprocal_basis
 
@@ -60,15 +60,16 @@ class Cell:
     u_iso: Float[Array, "*batch atoms"]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One crystal, stored or made up."""
 
     cell: Cell
-    num_atoms: Int[Array, ""]
-    direct: Float[Array, "3 3"]
+    num_atoms: Int[Array, "*batch"]
+    direct: Float[Array, "*batch 3 3"]
     """a, b, c as rows, Å."""
-    reciprocal: Float[Array, "3 3"]
+    reciprocal: Float[Array, "*batch 3 3"]
     """a*, b*, c* as rows, 1/Å."""
 
 
@@ -121,16 +122,21 @@ def take_sample(store: DeviceStore, crystal: Int[Array, ""], num_atoms: int) -> 
     )
 
 
-def make_sample(key: Key[Array, ""], factory: Factory, crystal: Int[Array, ""], num_atoms: int) -> Sample:
-    """Return the made-up crystal that belongs to a key and a template, with room for `num_atoms` atoms."""
+def make_samples(key: Key[Array, "n"], factory: Factory, crystal: Int[Array, "n"], num_atoms: int) -> Sample:
+    """Return the made-up crystals that belong to keys and templates, with room for `num_atoms` atoms.
+
+    On a CPU none waits for another's second attempt; elsewhere each stays on the device that has its key.
+    """
     template = -1 - crystal
-    made = make_crystal(key, factory, template, num_atoms)
+    if jax.default_backend() == "cpu":
+        made = make_crystals(key, factory, template, num_atoms)
+    else:
+        made = jax.vmap(make_crystal, in_axes=(0, None, 0, None))(key, factory, template, num_atoms)
     cell = Cell(
-        fract=jnp.asarray(made.fract),
-        species=jnp.asarray(made.species),
-        rank=jnp.asarray(made.rank),
-        occupancy=jnp.asarray(made.occupancy),
+        fract=made.fract,
+        species=made.species,
+        rank=made.rank,
+        occupancy=made.occupancy,
         u_iso=jnp.zeros_like(made.occupancy),
     )
-    direct, reciprocal = jnp.asarray(made.direct), jnp.asarray(made.reciprocal)
-    return Sample(cell=cell, num_atoms=factory.num_atoms[template], direct=direct, reciprocal=reciprocal)
+    return Sample(cell=cell, num_atoms=factory.num_atoms[template], direct=made.direct, reciprocal=made.reciprocal)

@@ -25,7 +25,7 @@ from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
-from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_sample, take_sample, to_device
+from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_samples, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
 from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import Bucket, Plan
@@ -165,21 +165,21 @@ def _crystals(
 ) -> tuple[Scatterers, ZonePlane, Float[Array, "slots 3 3"], Int[Array, "slots"]]:
     """Return atoms, layer, reciprocal basis and number of atoms of some slots of one bucket."""
 
-    def one(recipe: Recipe) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"], Int[Array, ""]]:
-        sample = _sample(recipe, store, bucket)
+    def one(recipe: Recipe, sample: Sample) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"], Int[Array, ""]]:
         cell = change_atoms(recipe.key, sample.cell, augment)
         atoms = make_scatterers(cell.fract, cell.species, cell.occupancy, cell.u_iso, pattern)
         return atoms, *_plane(recipe, sample.direct, sample.reciprocal, pattern), sample.num_atoms
 
-    return jax.vmap(one)(recipe)
+    return jax.vmap(one)(recipe, _samples(recipe, store, bucket))
 
 
-def _sample(recipe: Recipe, store: DeviceStore, bucket: Bucket) -> Sample:
-    """Return what one slot shows, as the kind of its bucket says: taken from the store, or made."""
+def _samples(recipe: Recipe, store: DeviceStore, bucket: Bucket) -> Sample:
+    """Return the crystals of some slots, as the kind of their bucket says: taken from the store, or made."""
     if not bucket.is_made_up:
-        return take_sample(store, recipe.crystal, bucket.atoms)
+        return jax.vmap(lambda crystal: take_sample(store, crystal, bucket.atoms))(recipe.crystal)
     assert store.factory is not None
-    return make_sample(jax.random.fold_in(recipe.key, STREAM_MADE_UP), store.factory, recipe.crystal, bucket.atoms)
+    key = jax.vmap(lambda key: jax.random.fold_in(key, STREAM_MADE_UP))(recipe.key)
+    return make_samples(key, store.factory, recipe.crystal, bucket.atoms)
 
 
 def recipe_plane(recipe: Recipe, store: DeviceStore, pattern: PatternConfig) -> tuple[ZonePlane, Float[Array, "3 3"]]:

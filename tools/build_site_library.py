@@ -1,12 +1,14 @@
 """Build the library of Wyckoff positions and verified templates that comes with the package.
 
     python tools/build_site_library.py xrdjax/data/sites.safetensors
+    python tools/build_site_library.py xrdjax/data/sites.safetensors --sift
 
 Positions are derived from gemmi's operations in the reference settings, their letters looked up with spglib. Templates
 are made up at random, up to `--templates` a group, or taken from the embedded set, up to `MOST_SITES` sites and
 `MOST_ATOMS` atoms. Of each, crystals are made as in training. It is kept if they are of reasonable size, that is, few
 cells are too large to be accepted and the median volume is at most `ROOMIEST` times that of the atoms, and if `--draws`
-of them all have exactly their group by spglib at 1e-3 Å, and no smaller cell.
+of them all have exactly their group by spglib at 1e-3 Å, and no smaller cell. With
+`--sift` nothing is built: the templates of the package's own library are verified again, and those that fail left out.
 """
 
 import argparse
@@ -31,8 +33,8 @@ from xrdjax.crystals.selection import select
 from xrdjax.crystals.statistics import crystal_statistics, template_keys
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import Operations, crystal_system_index, operations_from_triplets
-from xrdjax.crystals.templates import TemplateKey, TemplateLibrary, make_library
-from xrdjax.crystals.wyckoff import LETTERS, WyckoffTable, annihilator
+from xrdjax.crystals.templates import TemplateKey, TemplateLibrary, make_library, template_library
+from xrdjax.crystals.wyckoff import LETTERS, WyckoffTable, annihilator, wyckoff_table
 
 SYMPREC = 1e-3  # Å
 MOST_SITES, MOST_ATOMS = 16, 256  # of templates that are taken from crystals
@@ -56,8 +58,12 @@ def main() -> None:
     parser.add_argument("--templates", type=int, default=64, help="made-up templates of each group")
     parser.add_argument("--draws", type=int, default=3, help="crystals of each template that must be right")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sift", action="store_true", help="verify the package's library again")
     arguments = parser.parse_args()
     started = time.monotonic()
+    if arguments.sift:
+        sift(arguments.out, arguments.draws, arguments.processes)
+        return
     table = wyckoff_table_from_scratch()
     print(f"{len(table.group)} Wyckoff positions in {time.monotonic() - started:.0f} s", flush=True)
     store = CrystalStore.open("open")
@@ -79,6 +85,18 @@ def main() -> None:
     write(arguments.out, table, kept)
     report(kept, candidates, is_right, table)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {time.monotonic() - started:.0f} s")
+
+
+def sift(path: Path, draws: int, processes: int) -> None:
+    """Write the package's library without the templates that fail."""
+    table, library, store = wyckoff_table(), template_library(), CrystalStore.open("open")
+    score = np.zeros(len(library))
+    is_right = verify(library, score, Maker(library, store, table), draws, processes, most=len(library))
+    write(path, table, keep_some(library, np.where(is_right, score, np.inf), len(library)))
+    failed = np.bincount(library.group[~is_right], minlength=231)
+    left = np.bincount(library.group[is_right & ~library.is_observed], minlength=231)[1:]
+    print(f"{failed.sum()} of {len(library)} left out; made-up ones: {left.min()} to {left.max()} a group, "
+          f"fewest in {np.argsort(left)[:8] + 1}")  # fmt: skip
 
 
 def wyckoff_table_from_scratch() -> WyckoffTable:
@@ -236,9 +254,11 @@ def made_up_key(group: int, most_atoms: float, random: np.random.Generator, tabl
     return tuple(sorted(tuple(sorted(some)) for some in by_species.values()))
 
 
-def verify(library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: int, processes: int) -> np.ndarray:
+def verify(
+    library: TemplateLibrary, score: np.ndarray, make: "Maker", draws: int, processes: int, most: int = MOST_VERIFIED
+) -> np.ndarray:
     """Return which templates always give crystals of exactly their group, of the best ones and all observed ones."""
-    is_right = np.isfinite(score) & (library.is_observed | best_of_groups(library, score, MOST_VERIFIED))
+    is_right = np.isfinite(score) & (library.is_observed | best_of_groups(library, score, most))
     with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
         for number in range(draws):
             some = np.flatnonzero(is_right)

@@ -14,7 +14,7 @@ from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.layer import layer_plane
 from xrdjax.diffraction.zone import zone_basis
 from xrdjax.learning.training import prepare
-from xrdjax.patterns import planning
+from xrdjax.patterns import mixture, planning
 from xrdjax.patterns.device_store import to_device
 from xrdjax.patterns.generate import draw_batch
 from xrdjax.patterns.mixture import bounds_of_entries, made_up_slots, training_source
@@ -39,6 +39,7 @@ def source(tiny_store, resident):
     """Return a store with a factory and a plan of one bucket of each kind, which compiles faster than eight."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "NUM_BUCKETS", 2)
+        patch.setattr(mixture, "MOST_BUCKETS", 2)
         store, plan = training_source(tiny_store, resident, np.arange(9), CONFIG)
     assert [(bucket.slots, bucket.is_made_up) for bucket in plan.buckets] == [(8, False), (8, True)]
     return store, plan
@@ -61,8 +62,8 @@ def assert_identical(first, second):
 
 
 def test_shares_are_whole_sixteenths():
-    assert [made_up_slots(mixture, 128) for mixture in (0, 0.02, 0.3, 0.5, 1)] == [0, 0, 40, 64, 128]
-    assert [made_up_slots(mixture, 10) for mixture in (0, 0.34, 1)] == [0, 3, 10]
+    assert [made_up_slots(share, 128) for share in (0, 0.02, 0.3, 0.5, 1)] == [0, 0, 40, 64, 128]
+    assert [made_up_slots(share, 10) for share in (0, 0.34, 1)] == [0, 3, 10]
 
 
 def test_without_made_up_crystals_nothing_changes(tiny_store, resident):
@@ -137,5 +138,6 @@ def test_only_training_batches_are_made_up(small_store, small_config):
         run = prepare(config, CrystalStore.open(small_store), NamedSharding(mesh, PartitionSpec()))
     assert (np.asarray(run.plan.pair) < 0).all()
     assert all(bucket.is_made_up for bucket in run.plan.buckets)
-    assert (np.asarray(run.validation_plan.pair) >= 0).all()
-    assert not any(bucket.is_made_up for bucket in run.validation_plan.buckets)
+    validation = run.validation_plan()
+    assert (np.asarray(validation.pair) >= 0).all()
+    assert not any(bucket.is_made_up for bucket in validation.buckets)

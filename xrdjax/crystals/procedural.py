@@ -83,7 +83,7 @@ class Factory:
     """D, row by row, and s in 2⁻³² of an edge: an atom lies at D p + s."""
     shape: Float[AnyArray, "shapes 5"]
     """Of training crystals, by Bravais lattice."""
-    first_shape: Int[AnyArray, "lattices+1"]
+    first_shape: Int[AnyArray, "lattices_1"]
     fullness: Float[AnyArray, "fullnesses"]
     """Volumes of training crystals over those of their atoms."""
     element_volume: Float[AnyArray, "98"]
@@ -209,7 +209,7 @@ def lattice_index(group: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     return crystal_system_index(group) * len(CENTRINGS) + letter[group - 1]
 
 
-def _shapes_by_lattice(statistics: CrystalStatistics) -> tuple[Float[np.ndarray, "n 5"], Int[np.ndarray, "lattices+1"]]:
+def _shapes_by_lattice(statistics: CrystalStatistics) -> tuple[Float[np.ndarray, "n 5"], Int[np.ndarray, "lattices_1"]]:
     """Return shapes by Bravais lattice, and where each begins.
 
     A lattice without crystals gets all shapes of its system, and equal edges if there are none of that either.

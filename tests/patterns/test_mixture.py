@@ -92,10 +92,16 @@ def test_a_batch_has_its_share_of_made_up_crystals_with_their_labels(tiny_store,
 
 @pytest.mark.parametrize("num_devices", [2, 4])
 def test_batch_is_the_same_on_any_number_of_devices(source, mixed, num_devices):
+    """Recipes, labels and stored crystals bit for bit; made-up crystals to rounding, for their cells are calculated."""
     mesh = jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,))
     with jax.set_mesh(mesh):
         spread = draw(KEY, *jax.device_put(source, NamedSharding(mesh, PartitionSpec())), PATTERN, AUGMENT)
-    assert_identical(spread, mixed)
+    is_stored = np.asarray(mixed.recipe.crystal) >= 0
+    assert 0 < is_stored.sum() < len(is_stored)
+    assert_identical(spread.recipe, mixed.recipe)
+    np.testing.assert_array_equal(spread.space_group, mixed.space_group)
+    np.testing.assert_array_equal(np.asarray(spread.image)[is_stored], np.asarray(mixed.image)[is_stored])
+    np.testing.assert_allclose(spread.image, mixed.image, rtol=0, atol=1e-4)
 
 
 def test_every_key_uses_one_program(source, mixed):
@@ -106,6 +112,7 @@ def test_every_key_uses_one_program(source, mixed):
     assert_identical(draw(KEY, *source, PATTERN, AUGMENT), mixed)
 
 
+@pytest.mark.slow
 def test_every_crystal_is_within_the_bounds_of_its_template(tiny_store):
     """Exact counts, at the largest strain, along all axes; and the bounds are not absurd."""
     pattern = PatternConfig(axes=((0, 0, 1), (1, 0, 0), (1, -1, 2)))
@@ -139,4 +146,4 @@ def test_only_training_batches_are_made_up(small_store, small_config):
     assert (np.asarray(run.plan.pair) < 0).all()
     assert all(bucket.is_made_up for bucket in run.plan.buckets)
     assert (np.asarray(run.validation_plan().pair) >= 0).all()
-    assert not any(bucket.is_made_up for bucket in run.validation_plan.buckets)
+    assert not any(bucket.is_made_up for bucket in run.validation_plan().buckets)

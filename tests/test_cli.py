@@ -214,7 +214,7 @@ def test_listed_positions_are_those_of_the_picture(tmp_path, capsys):
     [
         ("Zn", "Zz", "Zz"),
         ("data_", "junk", "not CIF syntax"),
-        ("_atom_site_fract_x", "_atom_site_x", "no _atom_site_fract_x"),
+        ("_atom_site_fract_x", "_atom_site_x", "no atoms"),
     ],
 )
 def test_render_refuses_a_broken_cif(tmp_path, failure, old, new, complaint):

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import reference
 
+from xrdjax.crystals.elements import FIRST_RUNG, NUM_RUNGS, RUNG_RATIO
 from xrdjax.crystals.species import SPECIES
 from xrdjax.diffraction.spots import zone_spots
-from xrdjax.patterns.augment import (
-    FIRST_RUNG,
-    LAST_ELEMENT,
-    NUM_RUNGS,
-    RUNG_RATIO,
-    remove_atoms,
-    substitute_atoms,
-    substitute_species,
-)
+from xrdjax.patterns.augment import LAST_ELEMENT, remove_atoms, substitute_atoms, substitute_species
 
 KEYS = jax.random.split(jax.random.key(0), 500)
 MANY = 20_000

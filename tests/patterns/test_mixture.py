@@ -41,7 +41,8 @@ def source(tiny_store, resident):
         patch.setattr(planning, "NUM_BUCKETS", 2)
         patch.setattr(mixture, "MOST_BUCKETS", 2)
         store, plan = training_source(tiny_store, resident, np.arange(9), CONFIG)
-    assert [(bucket.slots, bucket.is_made_up) for bucket in plan.buckets] == [(8, False), (8, True)]
+    assert [bucket.is_made_up for bucket in plan.buckets] == sorted(bucket.is_made_up for bucket in plan.buckets)
+    assert sum(bucket.slots for bucket in plan.buckets if bucket.is_made_up) == 8
     return store, plan
 
 
@@ -92,10 +93,16 @@ def test_a_batch_has_its_share_of_made_up_crystals_with_their_labels(tiny_store,
 
 @pytest.mark.parametrize("num_devices", [2, 4])
 def test_batch_is_the_same_on_any_number_of_devices(source, mixed, num_devices):
+    """Recipes, labels and stored crystals bit for bit; made-up crystals to rounding, for their cells are calculated."""
     mesh = jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,))
     with jax.set_mesh(mesh):
         spread = draw(KEY, *jax.device_put(source, NamedSharding(mesh, PartitionSpec())), PATTERN, AUGMENT)
-    assert_identical(spread, mixed)
+    is_stored = np.asarray(mixed.recipe.crystal) >= 0
+    assert 0 < is_stored.sum() < len(is_stored)
+    assert_identical(spread.recipe, mixed.recipe)
+    np.testing.assert_array_equal(spread.space_group, mixed.space_group)
+    np.testing.assert_array_equal(np.asarray(spread.image)[is_stored], np.asarray(mixed.image)[is_stored])
+    np.testing.assert_allclose(spread.image, mixed.image, rtol=0, atol=1e-4)
 
 
 def test_every_key_uses_one_program(source, mixed):
@@ -106,6 +113,7 @@ def test_every_key_uses_one_program(source, mixed):
     assert_identical(draw(KEY, *source, PATTERN, AUGMENT), mixed)
 
 
+@pytest.mark.slow
 def test_every_crystal_is_within_the_bounds_of_its_template(tiny_store):
     """Exact counts, at the largest strain, along all axes; and the bounds are not absurd."""
     pattern = PatternConfig(axes=((0, 0, 1), (1, 0, 0), (1, -1, 2)))

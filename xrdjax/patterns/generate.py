@@ -23,8 +23,9 @@ from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.structure_factor import Scatterers
-from xrdjax.diffraction.zone import ZonePlane
+from xrdjax.diffraction.zone import ZonePlane, combine
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
+from xrdjax.patterns.changes import apply_changes
 from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_samples, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
 from xrdjax.patterns.mixture import training_source
@@ -94,6 +95,22 @@ def draw_recipe(
     )
 
 
+def draw_in_order(
+    recipe: Recipe, store: DeviceStore, buckets: tuple[Bucket, ...], pattern: PatternConfig
+) -> Float[Array, "slots height width"]:
+    """Draw recipes on the device at hand, bucket after bucket and never interleaved, whatever mesh there is."""
+    stops = np.cumsum([bucket.slots for bucket in buckets])
+    spans = list(pairwise([0, *stops.tolist()]))
+    parts = [jax.tree.map(lambda leaf, span=span: leaf[slice(*span)], recipe) for span in spans]
+    if jax.default_backend() == "cpu":
+        places = jnp.split(jnp.arange(stops[-1]), stops[:-1])
+        return _draw_in_places(parts, places, store, buckets, pattern, AugmentConfig())
+    pictures = [
+        draw_at_once(part, store, bucket, pattern, AugmentConfig()) for part, bucket in zip(parts, buckets, strict=True)
+    ]
+    return jnp.concatenate(pictures)
+
+
 def by_bucket(tree: PyTree[Shaped[Array, "slots ..."]], plan: Plan) -> list[PyTree]:
     """Cut arrays over the slots of a batch into the parts of each bucket."""
     stops = accumulate((bucket.slots for bucket in plan.buckets), initial=0)
@@ -134,14 +151,23 @@ def _draw_stretch(
     pattern: PatternConfig,
     augment: AugmentConfig,
 ) -> Float[Array, "stretch height width"]:
-    sizes = [len(part.crystal) for part in parts]
-    stops = np.cumsum(sizes)
+    stops = np.cumsum([len(part.crystal) for part in parts])
     place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1])))
-    image = jnp.zeros((int(stops[-1]), pattern.height, pattern.width))
-    for part, bucket, stop in zip(parts, buckets, stops, strict=True):
+    return _draw_in_places(parts, jnp.split(place, stops[:-1]), store, buckets, pattern, augment)
+
+
+def _draw_in_places(
+    parts: list[Recipe],
+    places: list[Int[Array, "_"]],
+    store: DeviceStore,
+    buckets: tuple[Bucket, ...],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
+) -> Float[Array, "stretch height width"]:
+    image = jnp.zeros((sum(map(len, places)), pattern.height, pattern.width))
+    for part, own, bucket in zip(parts, places, buckets, strict=True):
         crystals = _crystals(part, store, bucket, pattern, augment)
-        places = place[stop - len(part.crystal) : stop]
-        image = jax.lax.fori_loop(0, len(places), partial(_draw_next, crystals, places, bucket, pattern), image)
+        image = jax.lax.fori_loop(0, len(own), partial(_draw_next, crystals, own, bucket, pattern), image)
     return image
 
 
@@ -167,6 +193,8 @@ def _crystals(
 
     def one(recipe: Recipe, sample: Sample) -> tuple[Scatterers, ZonePlane, Float[Array, "3 3"], Int[Array, ""]]:
         cell = change_atoms(recipe.key, sample.cell, augment)
+        if recipe.changes is not None:
+            cell = apply_changes(recipe.key, cell, sample.num_atoms, recipe.changes)
         atoms = make_scatterers(cell.fract, cell.species, cell.occupancy, cell.u_iso, pattern)
         return atoms, *_plane(recipe, sample.direct, sample.reciprocal, pattern), sample.num_atoms
 
@@ -192,8 +220,19 @@ def _plane(
 ) -> tuple[ZonePlane, Float[Array, "3 3"]]:
     edge = 1 + recipe.strain
     direct, reciprocal = direct * edge, reciprocal / edge
+    if recipe.deformation is not None:
+        direct, reciprocal = deform(direct, reciprocal, recipe.deformation)
     plane = layer_plane(direct, reciprocal, recipe.uvw, recipe.basis, pattern)
     return turn(plane, recipe.angle), reciprocal
+
+
+def deform(
+    direct: Float[Array, "3 3"], reciprocal: Float[Array, "3 3"], deformation: Float[Array, "3 3"]
+) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"]]:
+    """Return both bases of a crystal after x → x D; the identity leaves them as they are, bit for bit."""
+    a, b, c = deformation
+    cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
+    return combine(direct, deformation), combine(reciprocal, cofactors / (a * cofactors[0]).sum())
 
 
 def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cell:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from xrdjax.config import AugmentConfig
+from xrdjax.patterns.changes import AtomChanges
 from xrdjax.patterns.planning import Plan
 
 # Named streams: on one plan, switching one augmentation on leaves the draws of all others as they were.
@@ -36,6 +37,10 @@ class Recipe:
     """Relative change of the cell edges."""
     key: Key[Array, "*batch"]
     """For whatever happens to single atoms."""
+    deformation: Float[Array, "*batch 3 3"] | None = None
+    """What the cell edges, as rows, are multiplied by from the right; None costs nothing."""
+    changes: AtomChanges | None = None
+    """Stated changes of the atoms; None costs nothing."""
 
 
 def sample_recipe(key: Key[Array, ""], plan: Plan, augment: AugmentConfig) -> Recipe:

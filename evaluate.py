@@ -1,35 +1,49 @@
-"""Evaluate a run on the crystals of its test part, and write tables and figures into its workdir.
+"""Evaluate a run, or set finished evaluations side by side.
 
-python evaluate.py --workdir runs/demo
+python evaluate.py --workdir runs/demo                                   # every protocol, the paper's sizes
+python evaluate.py --workdir runs/demo --protocol seen strain --crystals 500
+python evaluate.py --compare runs/a runs/b --out compared
 """
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from annotated_types import Ge, Gt
 
 from xrdjax.cli import exit_on_error
+from xrdjax.errors import ConfigError
 
 
 def evaluate(
-    workdir: Path,
-    protocol: tuple[Literal["seen", "unseen"], ...] = (),
+    workdir: Path | None = None,
+    protocol: tuple[str, ...] = ("all",),
     crystals: Annotated[int, Gt(0)] | None = None,
     seed: Annotated[int, Ge(0)] = 0,
+    compare: tuple[Path, ...] = (),
+    out: Path = Path("compared"),
 ) -> None:
-    """Evaluate a run.
+    """Evaluate a run into its evaluation/ directory, or compare runs that were evaluated.
 
     Args:
         workdir: directory of a run made by train.py.
-        protocol: which zone axes: those of the training, or the paper's four unseen ones; both by default.
-        crystals: at most this many crystals of the test part; all of them by default.
-        seed: of the choice of crystals and of the in-plane rotations.
+        protocol: names of protocols (docs/evaluation.md), or all.
+        crystals: at most this many crystals of each part; as many as the paper by default.
+        seed: of the choice of crystals and of everything random that is done to them.
+        compare: directories of runs whose evaluation/report.json are set side by side.
+        out: where the comparison is written.
     """
+    if (workdir is None) == (not compare):
+        raise ConfigError("give either --workdir RUN or --compare RUN RUN…")
+    if workdir is None:
+        from xrdjax.evaluation.compare import compare_runs
+
+        print(compare_runs(compare, out))
+        return
     from xrdjax.startup import prepare_jax
 
-    prepare_jax()
+    prepare_jax(128)
     from xrdjax.evaluation.report import evaluate_run
 
     logging.basicConfig(level=logging.WARNING)

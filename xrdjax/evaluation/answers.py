@@ -37,6 +37,7 @@ class Network:
     """A trained network, and the crystals that it is asked about."""
 
     config: TrainConfig
+    step: int
     graph: nnx.GraphDef
     params: PyTree
     statistics: PyTree
@@ -69,7 +70,13 @@ def load_network(workdir: Path) -> Network:
     if not config.pattern.debye_waller:
         store = replace(store, u_iso=jnp.zeros_like(store.u_iso))
     return Network(
-        config=config, graph=graph, params=state.params, statistics=state.statistics, crystals=crystals, store=store
+        config=config,
+        step=int(state.step),
+        graph=graph,
+        params=state.params,
+        statistics=state.statistics,
+        crystals=crystals,
+        store=store,
     )
 
 
@@ -81,8 +88,7 @@ def answer(
     devices: Sequence[jax.Device] | None = None,
 ) -> Answers:
     """Ask a network; show progress. The answers are the same on any number of devices."""
-    moves = bool(np.any(requests.u_iso)) or network.config.pattern.debye_waller
-    pattern = replace(network.config.pattern, occupancy=True, debye_waller=moves)
+    pattern = replace(network.config.pattern, occupancy=True, debye_waller=True)  # off where the store has it off
     mesh = jax.make_mesh((len(devices or jax.devices()),), ("data",), (AxisType.Auto,), devices=devices)
     walk = plan_walk(requests, network.store, pattern, BATCH)
     predict = _predictor(network, walk.buckets, pattern, seed, mesh)
@@ -96,6 +102,14 @@ def answer(
     return Answers(
         group_ranks=group_ranks, system_ranks=system_ranks, group_scores=group_scores, system_scores=system_scores
     )
+
+
+def split_answers(answers: Answers, keeps: Sequence[Bool[np.ndarray, "_"]]) -> list[Answers]:
+    """Cut answers to lists of requests that were joined, given which scores of each were kept."""
+    stops = np.cumsum([len(own) for own in keeps])[:-1]
+    kept = np.cumsum([own.sum() for own in keeps])[:-1]
+    columns = [np.split(values, stops if name.endswith("ranks") else kept) for name, values in vars(answers).items()]
+    return [Answers(**dict(zip(vars(answers), own, strict=True))) for own in zip(*columns, strict=True)]
 
 
 def answer_pictures(

@@ -6,7 +6,6 @@ atoms. What symmetry the atoms that are left still have is searched for (`found_
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import gemmi
@@ -24,10 +23,9 @@ from xrdjax.patterns.device_store import DeviceStore, take_cell
 
 Target = Literal["bcc", "fcc"]
 FEWEST_ATOMS = {"bcc": 6, "fcc": 8}
-CENTRING = {"bcc": "I", "fcc": "F"}
 AIM = {
-    target: [group for group in range(195, 231) if gemmi.find_spacegroup_by_number(group).hm[0] == letter]
-    for target, letter in CENTRING.items()
+    target: tuple(n for n in range(195, 231) if gemmi.get_spacegroup_reference_setting(n).hm[0] == letter)
+    for target, letter in (("bcc", "I"), ("fcc", "F"))
 }
 """The cubic space groups of each lattice, which the paper counts as right at the end."""
 
@@ -55,15 +53,14 @@ def _on_sites(fract: UInt32[np.ndarray, "atoms 3"], target: Target) -> Bool[np.n
     return (np.abs(away) < NEAR).all(-1).any(-1)
 
 
-def groups_left(requests: Requests, crystals: CrystalStore, store: DeviceStore, seed: int) -> Int[np.ndarray, "n"]:
-    """Return the group that the atoms left by each request have, 0 where none is found."""
-    left = atoms_left(requests, store, seed)
+def groups_left(requests: Requests, left: Bool[np.ndarray, "n atoms"], crystals: CrystalStore) -> Int[np.ndarray, "n"]:
+    """Return the group of the atoms that are left of each request's crystal, 1 where none is found."""
     found: dict[tuple[int, bytes], int] = {}
     groups = np.zeros(len(requests), int)
     for number, (crystal, kept) in enumerate(zip(requests.crystal.tolist(), left, strict=True)):
         key = crystal, kept.tobytes()
         if key not in found:
-            found[key] = found_group(without(crystals.crystal(crystal), kept)) or 0
+            found[key] = found_group(without(crystals.crystal(crystal), kept)) or 1
         groups[number] = found[key]
     return groups
 
@@ -73,7 +70,7 @@ def atoms_left(requests: Requests, store: DeviceStore, seed: int) -> Bool[np.nda
     size = int(np.asarray(store.num_atoms)[requests.crystal].max(initial=1))
     recipes = recipes_of(requests, jnp.asarray(bases_of(requests.uvw)), seed)
 
-    @partial(jax.jit)
+    @jax.jit
     def occupancies(crystal: jax.Array, key: jax.Array, changes: object) -> jax.Array:
         def one(crystal: jax.Array, key: jax.Array, changes: object) -> jax.Array:
             return apply_changes(key, take_cell(store, crystal, size), store.num_atoms[crystal], changes).occupancy

@@ -60,6 +60,8 @@ class Protocol:
     """Tilt of the beam off the axis and its azimuth; drawn as stills."""
     keeps_scores: bool = False
     """Whether more is asked of the answers than their first three."""
+    fuses: bool = False
+    """Whether a condition counts what is made of all patterns of a crystal up to it; those stand together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -306,6 +308,7 @@ def _views(subjects: Subjects) -> Protocol:
         level="views of one crystal",
         unions={f"{len(axes)} views": (len(axes) - 1,), "1 view": (0,)},
         keeps_scores=True,
+        fuses=True,
     )
 
 

@@ -1,8 +1,13 @@
-"""From a run directory to a report: tables as Markdown and JSON, confusion matrices as PNG."""
+"""From a run directory to its report: `evaluation/` with report.json, report.md, report.html and figures.
+
+The JSON says everything; text, page and figures are made of it.
+"""
 
 import json
 import platform
+import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,138 +15,205 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from xrdjax.config import Axis, TrainConfig
-from xrdjax.crystals.selection import open_selected, select_crystals
-from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
+from xrdjax.config import from_json
+from xrdjax.crystals.selection import select_crystals
+from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.errors import ConfigError
-from xrdjax.evaluation.protocols import Predictions, predict_part, protocol_axes
-from xrdjax.learning.figures import DPI, group_confusion, system_confusion
-from xrdjax.learning.measures import Accuracy, accuracy, confusion_matrix
-from xrdjax.learning.workdir import saved_config
+from xrdjax.evaluation.answers import Answers, Network, answer, answer_pictures, load_network, split_answers
+from xrdjax.evaluation.calibration import fit_temperature, reliability
+from xrdjax.evaluation.depletion import atoms_left, groups_left
+from xrdjax.evaluation.examples import Example, depletion_examples
+from xrdjax.evaluation.figures import SavedFigure, save_figures
+from xrdjax.evaluation.page import as_page
+from xrdjax.evaluation.protocols import PROTOCOLS, Protocol, Subjects, make_protocol, validation
+from xrdjax.evaluation.requests import join_requests
+from xrdjax.evaluation.results import (
+    Outcome,
+    by_class,
+    centre_confusion,
+    fused_outcome,
+    hand_confusion,
+    heads,
+    protocol_results,
+)
+from xrdjax.evaluation.stills import tilted_pictures
+from xrdjax.evaluation.tables import as_markdown
+from xrdjax.learning.measures import confusion_matrix
+from xrdjax.learning.writer import Writer
 
-HEADS = {"crystal_system": "crystal system", "space_group": "space group"}
-TITLES = {"seen": "zone axes of the training", "unseen": "zone axes never trained on"}
+QUICK = ("seen", "unseen")
+VALIDATION = "validation"
 
 
-def evaluate_run(workdir: Path, protocols: tuple[str, ...] = (), max_crystals: int | None = None, seed: int = 0) -> str:
-    """Evaluate a run on its test crystals, write `evaluation/` in its workdir, and return the report's text.
+def evaluate_run(
+    workdir: Path,
+    protocols: tuple[str, ...] = QUICK,
+    max_crystals: int | None = None,
+    seed: int = 0,
+    devices: Sequence[jax.Device] | None = None,
+) -> str:
+    """Evaluate a run, write `evaluation/` in its workdir, and return the report's text.
 
-    `protocols` are names of `protocol_axes`, all by default. Raises WorkdirError, ConfigError, StoreError.
+    `protocols` are names in `PROTOCOLS`, or "all"; at most `max_crystals`, by default the configuration's
+    `test_crystals`, of each part are asked about. Raises WorkdirError, ConfigError, StoreError.
     """
     started = time.monotonic()
-    config = saved_config(workdir)
-    axes = _chosen_axes(config, protocols)
-    every_axis = tuple(dict.fromkeys(axis for group in axes.values() for axis in group))
-    predictions = predict_part(
-        workdir, every_axis, "test", config.test_crystals if max_crystals is None else max_crystals, seed
-    )
-    commonest = _commonest_classes(config)
+    for name in protocols:
+        if name not in PROTOCOLS and name != "all":
+            raise ConfigError(f"protocol '{name}': expected one of all, {', '.join(PROTOCOLS)}")
+    network = load_network(workdir)
+    most = network.config.test_crystals if max_crystals is None else max_crystals
+    subjects = Subjects(store=network.crystals, config=network.config, seed=seed, most=most)
+    chosen = {name: make_protocol(name, subjects) for name in PROTOCOLS if name in protocols or "all" in protocols}
+    asked = {name: protocol for name, protocol in chosen.items() if len(protocol.requests)}
+    if not asked:
+        raise ConfigError(f"protocol '{next(iter(chosen))}': no crystal or axis of this run fits; choose another one")
+    asked[VALIDATION] = validation(subjects)
+    answers = _ask(network, asked, seed, devices)
+    outcomes = {name: _outcome(network, protocol, answers[name], seed) for name, protocol in asked.items()}
+    report = _head(network, workdir, seed, most, asked) | {"left_out": sorted(set(chosen) - set(asked))}
+    report |= _results(network, asked, outcomes, seed)
+    report["calibration"] = _calibration(outcomes, answers)
+    examples = _examples(network, asked["depletion"], outcomes["depletion"], seed) if "depletion" in asked else []
+    report["depletion_examples"] = [example.as_dict() for example in examples]
+    report["seconds"] = round(time.monotonic() - started, 1)
     folder = workdir / "evaluation"
     folder.mkdir(exist_ok=True)
-    for name, group in axes.items():
-        _draw_confusions(predictions.along(group), name, folder)
-    report = {
-        "config": asdict(config),
-        "part": "test",
-        "split": config.data.split,
-        "crystals": len(np.unique(predictions.crystal)),
-        "patterns": len(predictions.crystal),
-        "seed": seed,
-        "protocols": {name: _table(predictions.along(group), group, commonest) for name, group in axes.items()},
-        "seconds": round(time.monotonic() - started, 1),
-        "versions": {package: version(package) for package in ("xrdjax", "jax", "flax", "numpy")},
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    text = _as_markdown(report, workdir)
+    figures = save_figures(report, examples, folder)
+    return write_report(report, figures, folder)
+
+
+def write_report(report: dict, figures: list[SavedFigure], folder: Path) -> str:
+    """Write a report and return its text."""
+    text = as_markdown(report, [(figure.title, f"figure_{figure.name}.png") for figure in figures])
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(as_page(report, figures), encoding="utf-8")
+    temperatures = {head: one["temperature"] for head, one in report["calibration"].items()}
+    (folder / "calibration.json").write_text(json.dumps(temperatures, indent=1) + "\n", encoding="utf-8")
+    _record(report, figures, folder)
     return text
 
 
-def _chosen_axes(config: TrainConfig, protocols: tuple[str, ...]) -> dict[str, tuple[Axis, ...]]:
-    known = protocol_axes(config)
-    for name in protocols:
-        if name not in known:
-            raise ConfigError(f"protocol '{name}': expected one of {', '.join(known)}")
-    chosen = {name: group for name, group in known.items() if group and (not protocols or name in protocols)}
-    if not chosen:
-        raise ConfigError(
-            f"protocol '{protocols[0]}': this run was trained on all of its axes; choose another protocol"
-        )
-    return chosen
+def _ask(
+    network: Network, asked: Mapping[str, Protocol], seed: int, devices: Sequence[jax.Device] | None
+) -> dict[str, Answers]:
+    """Ask everything in one walk but for what is drawn as stills."""
+    drawn = {name: protocol for name, protocol in asked.items() if protocol.tilt_deg is None}
+    keeps = [np.full(len(protocol.requests), protocol.keeps_scores) for protocol in drawn.values()]
+    requests = join_requests([protocol.requests for protocol in drawn.values()])
+    together = answer(network, requests, np.concatenate(keeps), seed, devices)
+    answers = dict(zip(drawn, split_answers(together, keeps), strict=True))
+    for name, protocol in asked.items():
+        if protocol.tilt_deg is not None:
+            pattern = network.config.pattern
+            pictures = tilted_pictures(protocol.requests, protocol.tilt_deg, network.crystals, pattern)
+            answers[name] = answer_pictures(network, pictures, protocol.requests.uvw)
+    return answers
 
 
-def _commonest_classes(config: TrainConfig) -> dict[str, int]:
-    store = open_selected(config.data)
-    space_group = store.space_group[select_crystals(store, config.data, "train")].astype(int)
+def _outcome(network: Network, protocol: Protocol, answers: Answers, seed: int) -> Outcome:
+    crystal = protocol.requests.crystal
+    group = network.crystals.space_group[crystal].astype(int)
+    if protocol.requests.spared.any():
+        left = atoms_left(protocol.requests, network.store, seed)
+        group = groups_left(protocol.requests, left, network.crystals)
+    outcome = Outcome(
+        crystal=crystal,
+        condition=protocol.condition,
+        space_group=group,
+        space_group_ranks=answers.group_ranks.astype(int),
+        crystal_system_ranks=answers.system_ranks.astype(int),
+    )
+    if not protocol.fuses:
+        return outcome
+    return fused_outcome(outcome, answers.group_scores, answers.system_scores, len(protocol.conditions))
+
+
+def _examples(network: Network, protocol: Protocol, outcome: Outcome, seed: int) -> list[Example]:
+    left = atoms_left(protocol.requests, network.store, seed)
+    return depletion_examples(protocol, outcome, left, network.crystals, network.config.pattern)
+
+
+def _head(network: Network, workdir: Path, seed: int, most: int | None, asked: Mapping[str, Protocol]) -> dict:
+    own = [protocol.requests.crystal for name, protocol in asked.items() if name != VALIDATION]
     return {
-        "space_group": int(np.bincount(space_group).argmax()),
-        "crystal_system": int(np.bincount(crystal_system_index(space_group)).argmax()),
+        "run": workdir.resolve().name,
+        "config": asdict(network.config),
+        "split": network.config.data.split,
+        "step": int(network.step),
+        "seed": seed,
+        "max_crystals": most,
+        "crystals": len(np.unique(np.concatenate(own))),
+        "patterns": sum(map(len, own)),
+        "versions": {package: version(package) for package in ("xrdjax", "jax", "jaxlib", "flax", "numpy", "moyopy")},
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
     }
 
 
-def _table(predictions: Predictions, axes: tuple[Axis, ...], commonest: dict[str, int]) -> dict[str, object]:
+def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[str, Outcome], seed: int) -> dict:
+    training = select_crystals(network.crystals, network.config.data, "train")
+    group = network.crystals.space_group[training].astype(int)
+    commonest = {
+        "space_group": int(np.bincount(group).argmax()),
+        "crystal_system": int(np.bincount(crystal_system_index(group)).argmax()),
+    }
+    shown = {name: protocol for name, protocol in asked.items() if name != VALIDATION}
+    first = next(iter(shown))
+    main = outcomes[first]
+    is_known = np.isin(network.crystals.structure_type[main.crystal], network.crystals.structure_type[training])
     return {
-        "axes": axes,
-        "heads": {head: asdict(_head_accuracy(predictions, head, commonest)) for head in HEADS},
-        "per_axis": {_label(axis): _top1(predictions.along((axis,))) for axis in axes},
+        "protocols": {
+            name: protocol_results(protocol, outcomes[name], commonest, seed) for name, protocol in shown.items()
+        },
+        "detailed": first,
+        "structure_types": {
+            "all": heads(main, commonest, seed),
+            "trained on": heads(main.select(is_known), commonest, seed),
+            "never trained on": heads(main.select(~is_known), commonest, seed),
+        },
+        "classes": by_class(main, np.bincount(group, minlength=231)),
+        "centre": centre_confusion(main),
+        "hands": hand_confusion(main),
+        "confusion": {name: _confusion(outcomes[name]) for name in shown if name in QUICK or name == first},
     }
 
 
-def _head_accuracy(predictions: Predictions, head: str, commonest: dict[str, int]) -> Accuracy:
-    return accuracy(getattr(predictions, head), getattr(predictions, f"{head}_ranks"), commonest[head])
-
-
-def _top1(predictions: Predictions) -> dict[str, float]:
+def _confusion(outcome: Outcome) -> dict:
+    systems = confusion_matrix(outcome.crystal_system, outcome.crystal_system_ranks[:, 0], 7)
+    groups = confusion_matrix(outcome.space_group - 1, outcome.space_group_ranks[:, 0] - 1, 230)
+    cells = np.argwhere(groups)
     return {
-        head: float((getattr(predictions, head) == getattr(predictions, f"{head}_ranks")[:, 0]).mean())
-        for head in HEADS
+        "crystal_system": systems.tolist(),
+        "space_group": [[int(true) + 1, int(said) + 1, int(groups[true, said])] for true, said in cells],
     }
 
 
-def _draw_confusions(predictions: Predictions, name: str, folder: Path) -> None:
-    title = f"{TITLES[name].capitalize()}, {len(predictions.crystal):,} patterns of held-out crystals"
-    systems = confusion_matrix(predictions.crystal_system, predictions.crystal_system_ranks[:, 0], 7)
-    groups = confusion_matrix(predictions.space_group - 1, predictions.space_group_ranks[:, 0] - 1, 230)
-    for head, figure in (
-        ("crystal_system", system_confusion(systems, title)),
-        ("space_group", group_confusion(groups, title)),
-    ):
-        figure.savefig(folder / f"confusion_{head}_{name}.png", dpi=DPI, bbox_inches="tight")
+def _calibration(outcomes: Mapping[str, Outcome], answers: Mapping[str, Answers]) -> dict:
+    """Return the temperature of each head, and how reliable its probabilities are along the axes of the training."""
+    calibration = {}
+    for head, name, first in (("space_group", "group_scores", 1), ("crystal_system", "system_scores", 0)):
+        temperature = fit_temperature(getattr(answers[VALIDATION], name), getattr(outcomes[VALIDATION], head) - first)
+        calibration[head] = {"temperature": temperature}
+        if "seen" in outcomes:
+            scores, true = getattr(answers["seen"], name), getattr(outcomes["seen"], head) - first
+            for state, value in (("before", 1.0), ("after", temperature)):
+                calibration[head][state] = asdict(reliability(scores, true, value))
+    return calibration
 
 
-def _label(axis: Axis) -> str:
-    return "[" + " ".join(map(str, axis)) + "]"
-
-
-def _as_markdown(report: dict, workdir: Path) -> str:
-    lines = [
-        f"# Evaluation of {workdir}",
-        "",
-        f"{report['patterns']:,} patterns of {report['crystals']:,} crystals that were not trained on "
-        f"({report['split']} split), in {report['seconds']:.0f} s. All figures in %.",
-        "",
-        "| axes | head | top-1 | top-3 | weighted | always the commonest |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for name, table in report["protocols"].items():
-        for head, title in HEADS.items():
-            figures = table["heads"][head]
-            cells = (f"{100 * figures[key]:.1f}" for key in ("top1", "top3", "weighted", "commonest"))
-            lines.append(f"| {name} | {title} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "Weighted: mean over the classes. Top-1 along each axis:",
-        "",
-        "| axis | crystal system | space group |",
-    ]
-    lines.append("|---|---:|---:|")
-    for name, table in report["protocols"].items():
-        for axis, top1 in table["per_axis"].items():
-            shown = " | ".join(f"{100 * top1[head]:.1f}" for head in HEADS)
-            lines.append(f"| {axis}{'' if name == 'seen' else ' (unseen)'} | {shown} |")
-    lines += ["", "Confusion matrices, " + ", ".join(CRYSTAL_SYSTEMS) + ":", ""]
-    for name in report["protocols"]:
-        lines += [f"![{head}, {name}](confusion_{head}_{name}.png)" for head in HEADS]
-    return "\n".join(lines) + "\n"
+def _record(report: dict, figures: list[SavedFigure], folder: Path) -> None:
+    """Write what a report says to TensorBoard, in place of what an earlier evaluation wrote."""
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    config = from_json(json.dumps(report["config"]), "report")
+    with Writer(folder, report["step"], config) as writer:
+        scalars = {
+            f"evaluation_{head}/{name}": table["heads"][head]["top1"]
+            for name, table in report["protocols"].items()
+            for head in table["heads"]
+        }
+        writer.scalars(report["step"], scalars)
+        for figure in figures:
+            writer.image(report["step"], f"evaluation/{figure.name}", figure.pixels)

@@ -8,8 +8,10 @@ out first. With no tilt a still is the picture of the zone, but for cells so lon
 import math
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from xrdjax.config import PatternConfig
@@ -17,6 +19,7 @@ from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.lattice import direct_basis
 from xrdjax.diffraction.still import list_still
+from xrdjax.diffraction.zone import zone_frame
 from xrdjax.evaluation.requests import Requests
 from xrdjax.patterns.pictures import render_spots
 
@@ -39,12 +42,23 @@ def _tilted_picture(
     crystal = crystals.crystal(int(requests.crystal[number]))
     direction = tilted_direction(crystal, requests.uvw[number], *tilt_deg.tolist())
     spots = list_still(crystal, direction, pattern, RELROD, 0.0, "float32")
-    angle_deg = math.degrees(requests.angle[number])
-    return render_spots(spots.xy, spots.intensity, pattern, angle_deg=angle_deg)
+    angle = requests.angle[number] - _turn_of_frame(crystal, requests.uvw[number], direction)
+    return render_spots(spots.xy, spots.intensity, pattern, angle_deg=math.degrees(angle))
+
+
+def _turn_of_frame(crystal: Crystal, uvw: Int[np.ndarray, "3"], direction: tuple[float, float, float]) -> float:
+    """Return by how much, in radians, the picture of a direction near an axis is turned against the axis's own."""
+    direct = jnp.asarray(direct_basis(crystal.cell), jnp.float32)
+    first = _frame(direct, jnp.asarray(uvw, jnp.float32))[0]
+    e1, e2, _ = _frame(direct, jnp.asarray(direction, jnp.float32))
+    return math.atan2((first * e2).sum(), (first * e1).sum())
+
+
+_frame = jax.jit(zone_frame)
 
 
 def tilted_direction(
-    crystal: Crystal, uvw: np.ndarray, tilt_deg: float, azimuth_deg: float
+    crystal: Crystal, uvw: Int[np.ndarray, "3"], tilt_deg: float, azimuth_deg: float
 ) -> tuple[float, float, float]:
     """Return the direction, in cell edges, at an angle to an axis."""
     direct = direct_basis(crystal.cell)

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
 from xrdjax.evaluation.examples import Example
 from xrdjax.evaluation.results import HEADS
-from xrdjax.evaluation.tables import level_series
+from xrdjax.evaluation.tables import ceiling_of, level_series
 from xrdjax.learning.figures import DPI, group_confusion, pixels, system_confusion
 
 SYSTEM_COLOUR, GROUP_COLOUR = "#0072B2", "#D55E00"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "os^Dv<>"
 HEAD_COLOUR = {"crystal_system": SYSTEM_COLOUR, "space_group": GROUP_COLOUR}
+WHOLE_LEVELS = ("largest index of the axis", "views of one crystal")
 WIDTH = 4.4  # inches: read on a telephone without enlarging
 STYLE = {"font.size": 10, "axes.titlesize": 10, "legend.fontsize": 8, "svg.fonttype": "none", "svg.hashsalt": "xrdjax"}
 
@@ -39,17 +41,19 @@ class SavedFigure:
 
 def save_figures(report: Mapping, examples: Sequence[Example], folder: Path) -> list[SavedFigure]:
     """Draw all figures of a report and write them as PNG into a folder."""
-    saved = []
     for old in folder.glob("figure_*.png"):
         old.unlink()
     with mpl.rc_context(STYLE):
-        for name, title, figure in _figures(report, examples):
-            buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            figure.savefig(folder / f"figure_{name}.png", dpi=DPI)
-            svg = buffer.getvalue()
-            saved.append(SavedFigure(name=name, title=title, svg=svg[svg.index("<svg") :], pixels=pixels(figure)))
-    return saved
+        return [saved_figure(name, title, figure, folder) for name, title, figure in _figures(report, examples)]
+
+
+def saved_figure(name: str, title: str, figure: Figure, folder: Path) -> SavedFigure:
+    """Write a figure as PNG and return both of its forms."""
+    figure.savefig(folder / f"figure_{name}.png", dpi=DPI)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    return SavedFigure(name=name, title=title, svg=svg[svg.index("<svg") :], pixels=pixels(figure))
 
 
 def _figures(report: Mapping, examples: Sequence[Example]) -> Iterator[tuple[str, str, Figure]]:
@@ -74,27 +78,30 @@ def _figures(report: Mapping, examples: Sequence[Example]) -> Iterator[tuple[str
 def protocols_figure(report: Mapping) -> Figure:
     """Return top-1 of every union of every protocol, with intervals."""
     rows = [
-        (f"{name}: {union}", heads)
+        (f"{name}: {union}", heads, ceiling_of(result, union))
         for name, result in report["protocols"].items()
         for union, heads in result["unions"].items()
         if heads
     ]
-    figure, axes = _canvas("Top-1 accuracy", height=1.2 + 0.42 * len(rows))
+    figure, axes = canvas("Top-1 accuracy", height=1.2 + 0.42 * len(rows))
     place = np.arange(len(rows))
     for offset, head in ((-0.13, "crystal_system"), (0.13, "space_group")):
-        top1 = [100 * heads[head]["top1"] for _, heads in rows]
-        low, high = np.array([heads[head]["interval"] for _, heads in rows]).T * 100
+        top1 = [100 * heads[head]["top1"] for _, heads, _ in rows]
+        low, high = np.array([heads[head]["interval"] for _, heads, _ in rows]).T * 100
         axes.hlines(place + offset, low, high, color=HEAD_COLOUR[head], lw=2)
         axes.plot(top1, place + offset, MARKERS[offset > 0], color=HEAD_COLOUR[head], ms=5, label=HEADS[head])
-        commonest = [100 * heads[head]["commonest"] for _, heads in rows]
-        axes.plot(commonest, place + offset, "|", color=HEAD_COLOUR[head], ms=7, alpha=0.6)
-    axes.plot([], [], "|", color="0.4", label="commonest class")
-    axes.set_yticks(place, [textwrap.fill(name, 24) for name, _ in rows], fontsize=8)
+        commonest = [100 * heads[head]["commonest"] for _, heads, _ in rows]
+        axes.plot(commonest, place + offset, "|", color=HEAD_COLOUR[head], ms=6)
+        most = [100 * ceiling[head]["top1"] for *_, ceiling in rows]
+        axes.vlines(most, place + offset - 0.16, place + offset + 0.16, color=HEAD_COLOUR[head], lw=2.2, alpha=0.5)
+    axes.plot([], [], "|", color="0.4", ms=6, label="commonest class")
+    axes.plot([], [], "|", color="0.4", ms=10, mew=2.2, alpha=0.5, label="ceiling of symmetry")
+    axes.set_yticks(place, [textwrap.fill(name, 24) for name, *_ in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of patterns")
     axes.grid(axis="x", color="0.9")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -112,8 +119,14 @@ def levels_figure(result: Mapping) -> Figure:
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             axes.fill_between(levels, low, high, color=colour, alpha=0.15, lw=0)
             axes.plot(levels, top1, style, marker=marker, ms=4, color=colour, label=label if axes is above else None)
+        for union, style in zip(result["unions"], ("-", ":"), strict=False):
+            most = 100 * ceiling_of(result, union)[head]["top1"]
+            label = f"ceiling, {textwrap.shorten(union, 18, placeholder='…')}" if axes is above else None
+            axes.axhline(most, color="0.4", lw=1, ls=style, label=label)
         axes.set_ylabel(f"{title}, top-1 (%)")
         axes.set_ylim(bottom=0)
+        if result["level"] in WHOLE_LEVELS:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color="0.9")
     below.set_xlabel(result["level"])
     figure.suptitle(textwrap.fill(result["title"], 48), fontsize=10)
@@ -123,7 +136,7 @@ def levels_figure(result: Mapping) -> Figure:
 
 def reliability_figure(calibration: Mapping) -> Figure:
     """Return accuracy against confidence before and after the temperature."""
-    figure, axes = _canvas("Reliability along the training axes", height=4.2)
+    figure, axes = canvas("Reliability along the training axes", height=4.2)
     axes.plot([0, 100], [0, 100], ":", color="0.5", label="perfect")
     for head, title in HEADS.items():
         for state, style in (("before", "--"), ("after", "-")):
@@ -142,7 +155,7 @@ def reliability_figure(calibration: Mapping) -> Figure:
 
 def training_figure(groups: Sequence[Mapping]) -> Figure:
     """Return the accuracy of each group against its number of training crystals."""
-    figure, axes = _canvas("Space groups, top-1", height=3.4)
+    figure, axes = canvas("Space groups, top-1", height=3.4)
     _by_system(axes, groups, [one["training_crystals"] for one in groups])
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlabel("training crystals of the group")
@@ -153,7 +166,7 @@ def training_figure(groups: Sequence[Mapping]) -> Figure:
 
 def groups_figure(groups: Sequence[Mapping]) -> Figure:
     """Return the accuracy of each group, by its number."""
-    figure, axes = _canvas("Space groups, top-1", height=3.4)
+    figure, axes = canvas("Space groups, top-1", height=3.4)
     numbers = [one["space_group"] for one in groups]
     axes.vlines(numbers, 0, [100 * one["top1"] for one in groups], color="0.75", lw=0.8)
     _by_system(axes, groups, numbers)
@@ -181,7 +194,7 @@ def depletion_figure(examples: Sequence[Example]) -> Figure:
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(strips), len(levels), squeeze=False)
     for row, (example, axis) in zip(grid, strips, strict=True):
-        row[0].set_ylabel(f"{textwrap.shorten(example.name, 16, placeholder='…')}\n{axis}", fontsize=7)
+        row[0].set_ylabel(f"{example.name[:16]}\n{axis}", fontsize=7)
         for n, axes in enumerate(row):
             axes.imshow(example.pictures[axis][n], cmap="Greys", vmin=0, vmax=1)
             found, said = example.found[n], example.predicted[axis][n]
@@ -199,7 +212,8 @@ def _counts(counts: Mapping) -> tuple[Int[np.ndarray, "7 7"], Int[np.ndarray, "2
     return np.array(counts["crystal_system"]), groups
 
 
-def _canvas(title: str, height: float) -> tuple[Figure, Axes]:
+def canvas(title: str, height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure of the usual width, height in inches."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

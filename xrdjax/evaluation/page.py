@@ -23,16 +23,15 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top }
 thead th { background: var(--head); position: sticky; top: 0 }
 .number { text-align: right; white-space: nowrap }
-tbody th { font-weight: normal }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem;
-  align-items: start }
-figure { margin: 0; background: #fff; color: #1a1a1a; border: 1px solid var(--line); padding: .4rem;
+tbody th { font-weight: normal; position: sticky; left: 0; background: var(--ground); max-width: 38vw; min-width: 6rem }
+.figures { columns: 24rem; column-gap: 1rem }
+figure { margin: 0 0 1rem; background: #fff; color: #1a1a1a; border: 1px solid var(--line); padding: .4rem;
   break-inside: avoid }
 figure svg { display: block; width: 100%; height: auto }
 figcaption { font-size: .85rem; padding: .2rem }
 @media print { body { font-size: 10pt; max-width: none } .scroll { overflow: visible }
   h2 { break-after: avoid } tr { break-inside: avoid } nav { display: none }
-  .figures { grid-template-columns: 1fr 1fr } table { font-size: 7.5pt } }
+  .figures { columns: 2 } table { font-size: 7.5pt } }
 """
 
 

@@ -339,7 +339,7 @@ def _changed(
     """Return crystals along the two axes at every level of a change; the unions are the extreme levels of each part."""
     requests, numbers, conditions, unions = [], [], [], {}
     largest, (quantity, unit) = max(map(abs, levels)), measure
-    extreme = f"{'±' if min(levels) < 0 else ''}{largest:g} {unit} {quantity}"
+    extreme = f"{'±' if min(levels) < 0 else ''}{largest:g}{'' if unit == '°' else ' '}{unit} {quantity}"
     for part, axis in itertools.product(chosen, STRAINED_AXES):
         crystals = chosen[part]
         uvw = np.tile(axis, (len(crystals), 1))

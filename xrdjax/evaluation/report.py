@@ -34,10 +34,11 @@ from xrdjax.evaluation.results import (
     fused_outcome,
     hand_confusion,
     heads,
+    protocol_ceilings,
     protocol_results,
 )
 from xrdjax.evaluation.stills import tilted_pictures
-from xrdjax.evaluation.tables import as_markdown
+from xrdjax.evaluation.tables import as_markdown, as_summary
 from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.writer import Writer
 
@@ -52,7 +53,7 @@ def evaluate_run(
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
 ) -> str:
-    """Evaluate a run, write `evaluation/` in its workdir, and return the report's text.
+    """Evaluate a run, write `evaluation/` in its workdir, and return a summary.
 
     `protocols` are names in `PROTOCOLS`, or "all"; at most `max_crystals`, by default the configuration's
     `test_crystals`, of each part are asked about. Raises WorkdirError, ConfigError, StoreError.
@@ -84,15 +85,18 @@ def evaluate_run(
 
 
 def write_report(report: dict, figures: list[SavedFigure], folder: Path) -> str:
-    """Write a report and return its text."""
-    text = as_markdown(report, [(figure.title, f"figure_{figure.name}.png") for figure in figures])
+    """Write a report and return its summary."""
+    pictures = [(figure.title, f"figure_{figure.name}.png") for figure in figures]
+    text = as_markdown(report, pictures)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(as_page(report, figures), encoding="utf-8")
     temperatures = {head: one["temperature"] for head, one in report["calibration"].items()}
     (folder / "calibration.json").write_text(json.dumps(temperatures, indent=1) + "\n", encoding="utf-8")
     _record(report, figures, folder)
-    return text
+    return (
+        f"{as_summary(report)}\n{folder / 'report.html'} has all tables and figures, and so have report.md and .json.\n"
+    )
 
 
 def _ask(
@@ -120,6 +124,7 @@ def _outcome(network: Network, protocol: Protocol, answers: Answers, seed: int) 
         group = groups_left(protocol.requests, left, network.crystals)
     outcome = Outcome(
         crystal=crystal,
+        uvw=protocol.requests.uvw,
         condition=protocol.condition,
         space_group=group,
         space_group_ranks=answers.group_ranks.astype(int),
@@ -165,7 +170,9 @@ def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[
     is_known = np.isin(network.crystals.structure_type[main.crystal], network.crystals.structure_type[training])
     return {
         "protocols": {
-            name: protocol_results(protocol, outcomes[name], commonest, seed) for name, protocol in shown.items()
+            name: protocol_results(protocol, outcomes[name], commonest, seed)
+            | {"ceilings": protocol_ceilings(protocol, outcomes[name], network.crystals)}
+            for name, protocol in shown.items()
         },
         "detailed": first,
         "structure_types": {

@@ -13,9 +13,13 @@ import gemmi
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from xrdjax.crystals.friedel import friedel_classes
+from xrdjax.config import Axis
+from xrdjax.crystals.friedel import friedel_classes, reference_operations
+from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS, crystal_system_index
+from xrdjax.diffraction.zone_symmetry import ZoneSigns, zone_signs
 from xrdjax.evaluation.answers import BEST
+from xrdjax.evaluation.ceiling import ceilings
 from xrdjax.evaluation.protocols import Protocol
 from xrdjax.learning.measures import accuracy
 
@@ -30,6 +34,7 @@ class Outcome:
     """What patterns show and what the network said, the likeliest first."""
 
     crystal: Int[np.ndarray, "n"]
+    uvw: Int[np.ndarray, "n 3"]
     condition: Int[np.ndarray, "n"]
     space_group: Int[np.ndarray, "n"]
     """1 to 230."""
@@ -49,17 +54,21 @@ class Outcome:
 def protocol_results(protocol: Protocol, outcome: Outcome, commonest: Mapping[str, int], seed: int) -> dict:
     """Return the figures of a protocol: its headline's heads, its unions, and each condition."""
 
-    def of(numbers: Iterable[int]) -> dict:
-        return heads(outcome.select(np.isin(outcome.condition, list(numbers))), commonest, seed)
+    def of(numbers: Iterable[int]) -> Outcome:
+        return outcome.select(np.isin(outcome.condition, list(numbers)))
 
-    unions = {name: of(numbers) for name, numbers in protocol.unions.items()}
-    conditions = [{**asdict(one), "heads": of((number,))} for number, one in enumerate(protocol.conditions)]
+    unions = {name: heads(of(numbers), commonest, seed) for name, numbers in protocol.unions.items()}
+    conditions = [
+        {**asdict(one), "heads": heads(of((number,)), commonest, seed)}
+        for number, one in enumerate(protocol.conditions)
+    ]
     return {
         "title": protocol.title,
         "patterns": len(outcome.crystal),
         "crystals": len(np.unique(outcome.crystal)),
         "heads": next(iter(unions.values())),
         "level": protocol.level,
+        "sees": "all zones" if protocol.fuses else "one zone",
         "unions": unions,
         "conditions": [one for one in conditions if one["heads"]],
     }
@@ -74,10 +83,24 @@ def heads(outcome: Outcome, commonest: Mapping[str, int], seed: int) -> dict[str
         true, ranks = getattr(outcome, head), getattr(outcome, f"{head}_ranks")
         figures[head] = asdict(accuracy(true, ranks, commonest[head]))
         figures[head]["interval"] = bootstrap_interval(outcome.crystal, true == ranks[:, 0], seed)
-    classes = friedel_classes()
-    same = classes[outcome.space_group - 1] == classes[outcome.space_group_ranks[:, 0] - 1]
-    figures["space_group"]["friedel_class"] = float(same.mean())
+    said, classes = outcome.space_group_ranks[:, 0], friedel_classes()
+    figures["space_group"]["friedel_class"] = float((classes[outcome.space_group - 1] == classes[said - 1]).mean())
+    figures["space_group"]["zone_class"] = float(looks_alike(outcome.space_group, said, outcome.uvw).mean())
     return figures
+
+
+def looks_alike(
+    first: Int[np.ndarray, "n"], second: Int[np.ndarray, "n"], uvw: Int[np.ndarray, "n 3"]
+) -> Bool[np.ndarray, "n"]:
+    """Tell where two groups, in their standard settings, have the same signs in the picture along an axis."""
+    kinds, which = np.unique(np.column_stack([first, second, uvw]), axis=0, return_inverse=True)
+    alike = [_signs(one, (u, v, w)) == _signs(other, (u, v, w)) for one, other, u, v, w in kinds.tolist()]
+    return np.array(alike, bool)[which.ravel()]
+
+
+@cache
+def _signs(group: int, axis: Axis) -> ZoneSigns:
+    return zone_signs(reference_operations(group), axis)
 
 
 def bootstrap_interval(
@@ -107,6 +130,22 @@ def fused_outcome(
         space_group_ranks=groups.reshape(-1, BEST) + 1,
         crystal_system_ranks=systems.reshape(-1, BEST),
     )
+
+
+def protocol_ceilings(protocol: Protocol, outcome: Outcome, store: CrystalStore) -> dict[str, dict]:
+    """Return for each union what the symmetry and absences of the unchanged crystals' pictures can tell at most.
+
+    Of views that are fused, what all pictures of a crystal up to the last that is counted can tell together.
+    """
+    found = {}
+    for name, numbers in protocol.unions.items():
+        counted = np.isin(outcome.condition, list(numbers))
+        if protocol.fuses:
+            counted = outcome.condition <= max(numbers)
+        if counted.any():
+            every = ceilings(store, outcome.crystal[counted], outcome.uvw[counted])
+            found[name] = {kind: asdict(one) for kind, one in every.items()}
+    return found
 
 
 def by_class(outcome: Outcome, training: Int[np.ndarray, "231"]) -> dict[str, list[dict]]:

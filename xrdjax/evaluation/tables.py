@@ -48,12 +48,26 @@ def as_markdown(report: Mapping, pictures: Sequence[tuple[str, str]]) -> str:
     """Return a report as text; `pictures` are titles and files."""
     lines = [f"# Evaluation of {report['run']}", "", report_heading(report), "", "All figures in %.", ""]
     for table in report_tables(report):
-        lines += [f"## {table.title}", "", *([table.note, ""] if table.note else []), *_lines(table), ""]
+        lines += [f"## {table.title}", "", *([table.note, ""] if table.note else []), *markdown_lines(table), ""]
     lines += ["## Figures", "", *(f"![{title}]({file})" for title, file in pictures)]
     return "\n".join(lines) + "\n"
 
 
-def _lines(table: Table) -> list[str]:
+def as_summary(report: Mapping) -> str:
+    """Return what a terminal shows: the headings of the protocols alone."""
+    rows = [
+        (name, title, *(percent(result["heads"][head][key]) for key in ("top1", "top3", "weighted", "commonest")))
+        for name, result in report["protocols"].items()
+        for head, title in HEADS.items()
+        if result["heads"]
+    ]
+    columns = ("protocol", "head", "top-1", "top-3", "weighted", "always the commonest")
+    table = Table(title="", columns=columns, rows=rows, labels=2)
+    return "\n".join([report_heading(report) + " All figures in %.", "", *markdown_lines(table)]) + "\n"
+
+
+def markdown_lines(table: Table) -> list[str]:
+    """Return a table as lines of Markdown."""
     ruler = ["---" if number < table.labels else "---:" for number in range(len(table.columns))]
     return [f"| {' | '.join(row)} |" for row in (table.columns, ruler, *table.rows)]
 
@@ -72,32 +86,35 @@ def _summary(report: Mapping) -> Table:
     rows = []
     for name, result in report["protocols"].items():
         for union, heads in result["unions"].items():
-            for head, title in HEADS.items():
-                if heads:
-                    figures = heads[head]
-                    others = (percent(figures[key]) for key in ("top3", "weighted", "commonest"))
-                    friedel = percent(figures["friedel_class"]) if head == "space_group" else ""
-                    patterns = f"{figures['patterns']:,}"
-                    rows.append((name, union, title, patterns, _with_interval(figures), *others, friedel))
+            if heads:
+                group = heads["space_group"]
+                most = ceiling_of(result, union)
+                cells = [f"{group['patterns']:,}"]
+                for head, figures in heads.items():
+                    cells += [_with_interval(figures), *(percent(figures[key]) for key in ("top3", "weighted"))]
+                    cells += [percent(figures["commonest"]), percent(most[head]["top1"])]
+                rows.append(
+                    (f"{name}: {union}", *cells, *(percent(group[key]) for key in ("zone_class", "friedel_class")))
+                )
     return Table(
         title="All protocols",
-        note="Top-1 with the middle 95 % of 500 samples of the crystals. Weighted: mean over the classes. Class: right "
-        "but for what Friedel's law hides, the group being one of the same of 122 classes. Commonest: what always "
-        "naming the class that is commonest among the training crystals would reach.",
+        note="Top-1 with the middle 95 % of 500 samples of the crystals; weighted is the mean over the classes. "
+        "Commonest: what always naming the class that is commonest among the training crystals reaches. Ceiling: the "
+        "most that symmetry and absent reflections of the unchanged crystal's picture can tell (of all its pictures "
+        "for views); cell sizes and intensities can tell more. Same picture: right, or for a group whose picture along "
+        "this axis has the same symmetry and absences. Same class: right, or for one that Friedel's law hides.",
         columns=(
-            "protocol",
-            "patterns counted",
-            "head",
-            "patterns",
-            "top-1",
-            "top-3",
-            "weighted",
-            "commonest",
-            "class",
+            "protocol and what is counted", "patterns",
+            "crystal system, top-1", "top-3", "weighted", "commonest", "ceiling",
+            "space group, top-1", "top-3", "weighted", "commonest", "ceiling", "same picture", "same class",
         ),
         rows=rows,
-        labels=3,
-    )
+    )  # fmt: skip
+
+
+def ceiling_of(result: Mapping, union: str) -> Mapping:
+    """Return what symmetry and absences can tell at most of the patterns that are counted together."""
+    return result["ceilings"][union][result["sees"]]
 
 
 def _levels(report: Mapping) -> Iterator[Table]:
@@ -150,8 +167,8 @@ def _structure_types(report: Mapping) -> Table:
             rows.append((name, f"{heads['space_group']['patterns']:,}", *cells))
     return Table(
         title="Structure types",
-        note=f"Protocol {report['detailed']}, {report['split']} split: crystals whose structure type was trained on, and "
-        "those that resemble nothing in the training.",
+        note=f"Protocol {report['detailed']}, {report['split']} split: crystals whose structure type was trained on, "
+        "and those that resemble nothing in the training.",
         columns=("structure types", "patterns", *HEADS.values()),
         rows=rows,
     )

@@ -137,6 +137,7 @@ def _figure(reports: Mapping[str, Mapping], head: str) -> Figure:
         axes.hlines(at, low, high, color=colour, lw=1.5)
         axes.plot([100 * one["top1"] for one in figures], at, marker, color=colour, ms=4, label=name)
     axes.set_yticks(range(len(unions)), unions, fontsize=7)
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("% of patterns")
     axes.grid(axis="x", color="0.9")

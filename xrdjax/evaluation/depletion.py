@@ -49,8 +49,7 @@ def depletable(store: CrystalStore, target: Target) -> Bool[np.ndarray, "crystal
 
 def _on_sites(fract: UInt32[np.ndarray, "atoms 3"], target: Target) -> Bool[np.ndarray, "atoms"]:
     sites = np.array(SITES[target], np.uint32) << 31
-    away = (fract[:, None] - sites).view(np.int32)
-    return (np.abs(away) < NEAR).all(-1).any(-1)
+    return (fract[:, None] - sites + NEAR < 2 * NEAR).all(-1).any(-1)  # unsigned: wraps at the edges
 
 
 def groups_left(requests: Requests, left: Bool[np.ndarray, "n atoms"], crystals: CrystalStore) -> Int[np.ndarray, "n"]:

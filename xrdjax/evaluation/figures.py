@@ -97,6 +97,7 @@ def protocols_figure(report: Mapping) -> Figure:
     axes.plot([], [], "|", color="0.4", ms=6, label="commonest class")
     axes.plot([], [], "|", color="0.4", ms=10, mew=2.2, alpha=0.5, label="ceiling of symmetry")
     axes.set_yticks(place, [textwrap.fill(name, 24) for name, *_ in rows], fontsize=8)
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of patterns")
@@ -121,7 +122,7 @@ def levels_figure(result: Mapping) -> Figure:
             axes.plot(levels, top1, style, marker=marker, ms=4, color=colour, label=label if axes is above else None)
         for union, style in zip(result["unions"], ("-", ":"), strict=False):
             most = 100 * ceiling_of(result, union)[head]["top1"]
-            label = f"ceiling, {textwrap.shorten(union, 18, placeholder='…')}" if axes is above else None
+            label = f"ceiling, {union.split(',')[0]}" if axes is above else None
             axes.axhline(most, color="0.4", lw=1, ls=style, label=label)
         axes.set_ylabel(f"{title}, top-1 (%)")
         axes.set_ylim(bottom=0)

@@ -23,7 +23,8 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top }
 thead th { background: var(--head); position: sticky; top: 0 }
 .number { text-align: right; white-space: nowrap }
-tbody th { font-weight: normal; position: sticky; left: 0; background: var(--ground); max-width: 38vw; min-width: 6rem }
+tbody th { font-weight: normal;
+  position: sticky; left: 0; background: var(--ground); min-width: min(38vw, 15rem); max-width: 20rem }
 .figures { columns: 24rem; column-gap: 1rem }
 figure { margin: 0 0 1rem; background: #fff; color: #1a1a1a; border: 1px solid var(--line); padding: .4rem;
   break-inside: avoid }

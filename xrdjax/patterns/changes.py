@@ -16,7 +16,7 @@ from xrdjax.patterns.device_store import Cell
 
 SITES = {"none": (), "bcc": ((0, 0, 0), (1, 1, 1)), "fcc": ((0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1))}
 """Places in half cell edges that a removal spares, by the lattice that they make."""
-NEAR = 2**18  # of 2**32 parts of a cell edge: rounding of coordinates such as 0.5000
+NEAR = np.uint32(2**18)  # of 2**32 parts of a cell edge: rounding of coordinates such as 0.5000
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +70,5 @@ def _is_spared(fract: UInt32[Array, "atoms 3"], spared: Int[Array, ""]) -> Bool[
     found = [jnp.zeros(fract.shape[0], bool)]
     for sites in list(SITES.values())[1:]:
         places = jnp.asarray(np.array(sites, np.uint32) << 31)
-        away = jax.lax.bitcast_convert_type(fract[:, None] - places, jnp.int32)
-        found.append((jnp.abs(away) < NEAR).all(-1).any(-1))
+        found.append((fract[:, None] - places + NEAR < 2 * NEAR).all(-1).any(-1))  # unsigned: wraps at the edges
     return jnp.stack(found)[spared]

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,29 @@ from flax import nnx
 
 from xrdjax.config import UNSEEN_AXES, SelectionConfig
 from xrdjax.crystals.selection import select
-from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import ConfigError, WorkdirError
-from xrdjax.evaluation.protocols import predict_part, protocol_axes
+from xrdjax.evaluation import answers
+from xrdjax.evaluation.answers import answer, load_network
+from xrdjax.evaluation.compare import compare_runs
+from xrdjax.evaluation.protocols import PROTOCOLS, Subjects, make_protocol
 from xrdjax.evaluation.report import evaluate_run
+from xrdjax.evaluation.requests import join_requests
+from xrdjax.evaluation.results import fuse
 from xrdjax.learning.run import restore_run
 from xrdjax.learning.training import train
+from xrdjax.patterns import planning
 from xrdjax.patterns.pictures import render_zone
+
+EVERY_CHANGE = ("seen", "strain", "deformation", "species", "depletion", "occupancy", "thermal", "views")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches():
+    """One bucket and few slots: less to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "NUM_BUCKETS", 1)
+        patch.setattr(answers, "BATCH", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -28,58 +46,136 @@ def run(small_config, tmp_path_factory):
     return workdir
 
 
-def test_every_pair_is_asked_once(run, small_store):
-    axes = ((1, 0, 0), (1, 1, 1), (1, 2, 0))
-    predictions = predict_part(run, axes)
-    expected = select(CrystalStore.open(small_store), SelectionConfig()).crystals("test")
-    asked = sorted(zip(predictions.crystal.tolist(), map(tuple, predictions.uvw.tolist()), strict=True))
-    assert asked == sorted((crystal, axis) for crystal in expected.tolist() for axis in axes)
+@pytest.fixture(scope="module")
+def network(run):
+    return load_network(run)
 
 
-def test_predictions_are_those_of_single_pictures(run, small_store):
-    predictions = predict_part(run, ((1, 0, 0), (1, 1, 1)))
+@pytest.fixture(scope="module")
+def asked(network):
+    """Every kind of change at once: requests, and the answers on one device and on four."""
+    subjects = Subjects(store=network.crystals, config=network.config, seed=5, most=2)
+    requests = join_requests([make_protocol(name, subjects).requests for name in EVERY_CHANGE])
+    keeps = np.arange(len(requests)) % 2 == 0
+    return requests, [answer(network, requests, keeps, 5, jax.devices()[:number]) for number in (1, 4)]
+
+
+def test_answers_do_not_depend_on_the_number_of_devices(asked):
+    _, (one, four) = asked
+    for name, values in vars(one).items():
+        np.testing.assert_array_equal(values, getattr(four, name), err_msg=name)
+
+
+def test_answers_are_those_of_single_pictures(run, network, asked):
+    requests, (answers, _) = asked
     config, graph, state = restore_run(run)
     model = nnx.merge(graph, state.params, state.statistics)
-    store = CrystalStore.open(small_store)
-    for number in range(0, len(predictions.crystal), 3):
-        crystal = store.crystal(int(predictions.crystal[number]))
-        uvw = predictions.uvw[number]
+    is_plain = ~requests.exchanged & (requests.thinned == 1) & (requests.removed == 0) & (requests.u_iso == 0)
+    is_plain &= (requests.deformation == np.eye(3)).all((1, 2))
+    for number in np.flatnonzero(is_plain)[::6]:
+        uvw = requests.uvw[number]
+        crystal = network.crystals.crystal(int(requests.crystal[number]))
         picture = render_zone(crystal, tuple(uvw.tolist()), config.pattern)
         logits = model(jnp.asarray(picture)[None, :, :, None], jnp.asarray(uvw)[None])
-        assert predictions.space_group[number] == crystal.space_group
         np.testing.assert_array_equal(
-            predictions.crystal_system_ranks[number], np.argsort(-np.asarray(logits.crystal_system[0]))[:3]
+            answers.system_ranks[number], np.argsort(-np.asarray(logits.crystal_system[0]))[:3]
         )
 
 
-def test_report_says_what_the_predictions_say(run):
+def test_quick_report_says_what_the_answers_say(run, network):
     text = evaluate_run(run)
     report = json.loads((run / "evaluation" / "report.json").read_text())
-    axes = protocol_axes(restore_run(run)[0])
-    assert axes["unseen"] == UNSEEN_AXES
-    for name, group in axes.items():
-        predictions = predict_part(run, group)
-        top1 = (predictions.space_group == predictions.space_group_ranks[:, 0]).mean()
+    assert list(report["protocols"]) == ["seen", "unseen"]
+    held_out = select(network.crystals, SelectionConfig()).crystals("test")
+    for name, axes in (("seen", ((1, 0, 0), (1, 1, 1))), ("unseen", UNSEEN_AXES)):
+        protocol = make_protocol(name, Subjects(store=network.crystals, config=network.config, seed=0))
+        asked = {*zip(protocol.requests.crystal.tolist(), map(tuple, protocol.requests.uvw.tolist()), strict=True)}
+        assert asked == {(crystal, axis) for crystal in held_out.tolist() for axis in axes}
+        said = answer(network, protocol.requests, np.zeros(len(protocol.requests), bool), 0, jax.devices()[:1])
+        true = network.crystals.space_group[protocol.requests.crystal]
         head = report["protocols"][name]["heads"]["space_group"]
-        assert head["patterns"] == len(predictions.crystal)
-        assert head["top1"] == pytest.approx(top1)
-        assert f"| {name} | space group | {100 * top1:.1f} |" in text
-        for kind in ("crystal_system", "space_group"):
-            picture = run / "evaluation" / f"confusion_{kind}_{name}.png"
-            assert picture.read_bytes().startswith(b"\x89PNG")
-    assert (run / "evaluation" / "report.md").read_text() == text
+        assert head["patterns"] == len(true) == len(held_out) * len(axes)
+        assert head["top1"] == pytest.approx((said.group_ranks[:, 0] == true).mean())
+        assert head["interval"][0] <= head["top1"] <= head["interval"][1]
+        assert head["top1"] <= min(head["zone_class"], head["friedel_class"])
+        assert f"| {name} | space group | {100 * head['top1']:.1f} |" in text
+    temperatures = json.loads((run / "evaluation" / "calibration.json").read_text())
+    assert set(temperatures) == {"space_group", "crystal_system"}
+    assert min(temperatures.values()) > 0
 
 
-def test_fewer_crystals_and_one_protocol_on_request(run):
-    evaluate_run(run, ("unseen",), max_crystals=3)
+class Page(HTMLParser):
+    """Collects what a page opens, closes and refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.names, self.links = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.names += [named["id"]] if "id" in named else []
+        self.links += [value for name, value in attributes if name in ("href", "src", "xlink:href")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_needs_nothing_else(run):
+    evaluate_run(run, ("seen", "depletion", "views", "orientations"), max_crystals=2)
+    folder = run / "evaluation"
+    page = Page((folder / "report.html").read_text())
+    assert not page.open
+    assert len(set(page.names)) == len(page.names)
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.names)
+    report = json.loads((folder / "report.json").read_text())
+    assert {picture.name for picture in folder.glob("*.png")} == {
+        line.split("(")[1].rstrip(")") for line in (folder / "report.md").read_text().splitlines() if line[:2] == "!["
+    }
+    assert report["left_out"] == ([] if "depletion" in report["protocols"] else ["depletion"])
+    assert report["protocols"]["views"]["patterns"] == 2 * 20
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_views_are_fused_by_their_mean_log_probability():
+    scores = np.random.default_rng(0).normal(size=(4, 5, 9))
+    ranks = fuse(scores)
+    for crystal in range(4):
+        for views in range(1, 6):
+            best = np.argsort(-scores[crystal, :views].mean(0))[:3]
+            np.testing.assert_array_equal(ranks[crystal, views - 1], best)
+
+
+def test_comparison_shows_every_run(run, small_config, tmp_path):
+    other = tmp_path / "other"
+    (other / "evaluation").mkdir(parents=True)
+    (other / "evaluation" / "report.json").write_bytes((run / "evaluation" / "report.json").read_bytes())
+    text = compare_runs((run, other), tmp_path / "out")
     report = json.loads((run / "evaluation" / "report.json").read_text())
-    assert list(report["protocols"]) == ["unseen"]
-    assert report["crystals"] == 3
-    assert report["patterns"] == 3 * len(UNSEEN_AXES)
+    top1 = f"{100 * report['protocols']['seen']['heads']['space_group']['top1']:.1f}"
+    row = next(line for line in text.splitlines() if line.startswith("| seen: all axes") and f" {top1} (" in line)
+    assert row.count(f" {top1} (") == 2
+    assert not Page((tmp_path / "out" / "compared.html").read_text()).open
+    with pytest.raises(WorkdirError, match=r"report\.json: no such file; run `python evaluate\.py"):
+        compare_runs((run, tmp_path), tmp_path / "out")
 
 
 def test_mistakes_are_named(run, tmp_path):
     with pytest.raises(WorkdirError, match=r"holds no config\.json"):
         evaluate_run(tmp_path)
-    with pytest.raises(ConfigError, match="protocol 'sideways': expected one of seen, unseen"):
+    with pytest.raises(ConfigError, match="protocol 'sideways': expected one of all, seen, unseen"):
         evaluate_run(run, ("sideways",))
+    with pytest.raises(ConfigError, match="protocol 'substitution': no crystal"):
+        evaluate_run(run, ("substitution",))
+
+
+def test_every_protocol_is_known_to_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    assert all(f"`{name}`" in text for name in PROTOCOLS)

@@ -60,13 +60,13 @@ def make_requests(
     crystal: Int[np.ndarray, "n"],
     uvw: Int[np.ndarray, "n 3"],
     angle: Float[np.ndarray, "n"],
-    **stated: Shaped[np.ndarray, "n ..."] | float | bool,
+    **stated: Shaped[np.ndarray, "..."] | float | bool,
 ) -> Requests:
     """Return requests of unchanged crystals but for what is stated, as one value or one for each."""
     num = len(crystal)
     plain = {"deformation": np.eye(3), "seed": crystal, "substituted": 0.0, "exchanged": False, "removed": 0.0}
     plain |= {"spared": 0, "thinned": 1.0, "u_iso": 0.0}
-    types = {"seed": np.uint32, "exchanged": bool, "spared": np.int32}
+    types = {"seed": np.int32, "exchanged": bool, "spared": np.int32}
     shapes = {"deformation": (num, 3, 3)}
     columns = {
         name: np.array(np.broadcast_to(np.asarray(value, types.get(name, np.float32)), shapes.get(name, (num,))))

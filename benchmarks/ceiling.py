@@ -60,7 +60,8 @@ def main() -> None:
 
 def _classes() -> dict[str, object]:
     size = np.bincount(friedel_classes())
-    every = [axis for axis in product(range(-3, 4), repeat=3) if axis > (0, 0, 0) and gcd(*axis) == 1]
+    indices = range(-3, 4)
+    every = [(u, v, w) for u, v, w in product(indices, indices, indices) if (u, v, w) > (0, 0, 0) and gcd(u, v, w) == 1]
     signs = {tell.__name__: _signs_of_groups(tell, every) for tell in (zone_signs, indexed_signs)}
     return {
         "all of reciprocal space": {"classes": len(size), "groups alone": int((size == 1).sum())},

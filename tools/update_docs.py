@@ -253,8 +253,8 @@ def ceiling_short() -> str:
         f"All of reciprocal space tells {everything['classes']} classes of groups apart, "
         f"{everything['groups alone']} of them one group alone. One picture tells {zone['mean']:.0f} apart (at most "
         f"{zone['largest']}), {zone['mean, system known']:.0f} (at most {zone['largest, system known']}) where the "
-        "crystal system is known: means over the paper's twenty axes. Were all groups equally frequent, nobody who sees "
-        f"only that would name more than {_share(everything['classes'])}, {_share(zone['mean'])} and "
+        "crystal system is known: means over the paper's twenty axes. Were all groups equally frequent, nobody who "
+        f"sees only that would name more than {_share(everything['classes'])}, {_share(zone['mean'])} and "
         f"{_share(zone['mean, system known'])} of them rightly.\n"
     )
 

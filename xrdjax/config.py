@@ -12,8 +12,9 @@ import json
 import math
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -411,17 +412,67 @@ def _diffraction_misfits(diffraction: DiffractionConfig, prefix: str = "pattern.
 
 def load_config_file(path: str | Path) -> TrainConfig:
     """Run a configuration file and return its `get_config()`. Raises ConfigError."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such configuration file; the ones shipped are in configs/")
-    try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        config = get_config() if callable(get_config) else None
-    except Exception as error:  # whatever a user's file may raise
-        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+    config = _result_of(Path(path), "get_config")
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"{path}: expected a function get_config() that returns a TrainConfig")
     return validate(config)
+
+
+def load_sweep_file(path: str | Path) -> dict[str, TrainConfig]:
+    """Run a file of several configurations and return its `get_runs()`, by their names. Raises ConfigError."""
+    runs = _result_of(Path(path), "get_runs")
+    if not isinstance(runs, dict) or not runs or not all(isinstance(run, TrainConfig) for run in runs.values()):
+        raise ConfigError(f"{path}: expected a function get_runs() that returns a dictionary of name: TrainConfig")
+    if unfit := [name for name in runs if not re.fullmatch(r"[\w.,=+-]+", str(name))]:
+        raise ConfigError(f"{path}: run {unfit[0]!r}: expected a name of letters, digits and . , = + - _")
+    faults, checked = [], {}
+    for name, run in runs.items():
+        try:
+            checked[name] = validate(run)
+        except ConfigError as error:
+            faults.append(f"run '{name}': {error}")
+    if faults:
+        raise ConfigError(f"{path}: " + "; ".join(faults))
+    return checked
+
+
+def _result_of(path: Path, function: str) -> object:
+    """Return what a function of a user's file returns, or None if the file has no such function."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file; the ones shipped are in configs/")
+    try:
+        found = runpy.run_path(str(path)).get(function)
+        return found() if callable(found) else None
+    except Exception as error:  # whatever a user's file may raise
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def override(config: TrainConfig, changes: Mapping[str, object]) -> TrainConfig:
+    """Return the configuration with other values, as {"augment.strain": 0.05} names them. Raises ConfigError."""
+    values = asdict(config)
+    for name, value in changes.items():
+        *parents, leaf = name.split(".")
+        inner = values
+        for parent in parents:
+            inner = inner[parent] if isinstance(inner.get(parent), dict) else {}
+        if leaf not in inner:
+            raise ConfigError(f"{name}: no such field{_nearest(name, [known for known, _ in _leaves(config)])}")
+        inner[leaf] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return _parse(values, TrainConfig, "configuration")
+
+
+def grid(base: TrainConfig, choices: Mapping[str, Sequence[object]]) -> dict[str, TrainConfig]:
+    """Return the configurations of all combinations, named like "lr=0.001,strain=0.05"."""
+    combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+    return {
+        ",".join(f"{name.rpartition('.')[2]}={value}" for name, value in changes.items()): override(base, changes)
+        for changes in combinations
+    }
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "; see --help"
 
 
 def parse_run(arguments: list[str], description: str) -> tuple[TrainConfig, Path, range | None]:
@@ -461,8 +512,7 @@ def _override(default: TrainConfig, overrides: list[str], description: str) -> T
         raise ConfigError(_one_line(told.getvalue())) from None
     if unknown:
         name = unknown[0].split("=")[0]
-        near = difflib.get_close_matches(name, [f"--{leaf}" for leaf, _ in _leaves(config)], n=1)
-        raise ConfigError(f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+        raise ConfigError(f"{name}: no such field{_nearest(name, [f'--{leaf}' for leaf, _ in _leaves(config)])}")
     return config
 
 

@@ -27,8 +27,8 @@ class TrainState:
     statistics: PyTree
     """Running means of batch normalisation; empty without it."""
     optimizer: PyTree
-    average: tuple[PyTree, PyTree] | None
-    """Running mean of parameters and statistics, with `optim.ema_decay`."""
+    average: PyTree
+    """Running mean of the pair of parameters and statistics, with `optim.ema_decay`; None without it."""
 
     @property
     def predictor(self) -> tuple[PyTree, PyTree]:

@@ -55,6 +55,7 @@ class Tally:
 
 
 Step = Callable[[TrainState, Tally, DeviceStore, Plan, Key[Array, ""]], tuple[TrainState, Tally]]
+Learn = Callable[[TrainState, Tally, Batch, Key[Array, ""]], tuple[TrainState, Tally]]
 
 
 def empty_tally() -> Tally:
@@ -78,11 +79,29 @@ def step_key(root: Key[Array, ""], stream: int, step: Array | int) -> Key[Array,
 
 def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Step:
     """Return the function that does `steps_per_dispatch` optimiser steps and adds them to a tally."""
+    learn = make_learn(graph, optimizer, config)
 
     def one_step(
         state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
     ) -> tuple[TrainState, Tally]:
         batch = draw_batch(step_key(root, STREAM_DATA, state.step), store, plan, config.pattern, config.augment)
+        return learn(state, tally, batch, root)
+
+    def many_steps(
+        state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
+    ) -> tuple[TrainState, Tally]:
+        def following(carry: tuple[TrainState, Tally], _: None) -> tuple[tuple[TrainState, Tally], None]:
+            return one_step(*carry, store, plan, root), None
+
+        return jax.lax.scan(following, (state, tally), length=config.steps_per_dispatch)[0]
+
+    return one_step if config.steps_per_dispatch == 1 else many_steps
+
+
+def make_learn(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Learn:
+    """Return the function that does one optimiser step on a batch that is already drawn."""
+
+    def learn(state: TrainState, tally: Tally, batch: Batch, root: Key[Array, ""]) -> tuple[TrainState, Tally]:
         dropout = step_key(root, STREAM_DROPOUT, state.step)
         num_seen = _num_seen(step_key(root, STREAM_VIEWS, state.step), config)
 
@@ -104,15 +123,7 @@ def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, conf
         )
         return _judge(state, new, loss, sums, optax.tree.norm(gradient), tally, config)
 
-    def many_steps(
-        state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
-    ) -> tuple[TrainState, Tally]:
-        def following(carry: tuple[TrainState, Tally], _: None) -> tuple[tuple[TrainState, Tally], None]:
-            return one_step(*carry, store, plan, root), None
-
-        return jax.lax.scan(following, (state, tally), length=config.steps_per_dispatch)[0]
-
-    return one_step if config.steps_per_dispatch == 1 else many_steps
+    return learn
 
 
 def _num_seen(key: Key[Array, ""], config: TrainConfig) -> Int[Array, "crystals"] | None:
@@ -122,7 +133,7 @@ def _num_seen(key: Key[Array, ""], config: TrainConfig) -> Int[Array, "crystals"
     return jax.random.randint(key, (config.batch_size // config.views,), 1, config.views + 1)
 
 
-def _running_mean(state: TrainState, new: tuple[PyTree, PyTree], decay: float | None) -> tuple[PyTree, PyTree] | None:
+def _running_mean(state: TrainState, new: tuple[PyTree, PyTree], decay: float | None) -> PyTree:
     """Return the running mean after a step. The first steps are forgotten faster, for they know least."""
     if decay is None:
         return None

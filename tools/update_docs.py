@@ -65,10 +65,10 @@ def train_step() -> str:
         )
     rows += [
         "",
-        "Patterns a second of the same network, loss and optimiser: with a batch drawn in every step, on one batch that "
-        "stays on the device, and fed with stored PNGs of 322 × 322 pixels by one thread a core. Drawing: its share of "
-        "the step. The last column sets the floating-point operations of the network against those of a large matrix "
-        f"product in the same precision; {_where(result)}.",
+        "Patterns a second of the same network, loss and optimiser: with a batch drawn in every step, on one batch "
+        "that stays on the device, and fed with stored PNGs of 322 × 322 pixels by one thread a core. Drawing: its "
+        "share of the step. The last column sets the network's floating-point operations against those of a large "
+        f"matrix product in the same precision; {_where(result)}.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -294,6 +294,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         demo,
         open_hundred,
+        train_step,
         kernel_phases,
         render_sizes,
         speed,

@@ -304,6 +304,8 @@ class TrainConfig:
     """Keep every checkpoint whose step is a multiple of this, too."""
     on_nan: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is no number or out of all proportion stops the run, or is left out and counted."""
+    repeat_after: Count | None = None
+    """After so many steps the same batches come again, in the same order, as if pictures had been stored."""
     test_crystals: Count | None = None
     """How many held-out crystals the evaluation draws from each axis; None takes all."""
     start_from: str | None = None

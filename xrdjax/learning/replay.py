@@ -15,8 +15,7 @@ from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.errors import XrdjaxError
-from xrdjax.learning.state import STREAM_DATA
-from xrdjax.learning.step import step_key
+from xrdjax.learning.step import data_key
 from xrdjax.learning.workdir import check_store, saved_config
 from xrdjax.patterns.device_store import to_device
 from xrdjax.patterns.generate import Batch, draw_batch
@@ -37,7 +36,7 @@ def replay(workdir: Path, step: int) -> Path:
     check_store(config, crystals, workdir)
     chosen = select_crystals(crystals, config.data, "train")
     store, plan = training_source(crystals, to_device(crystals), chosen, config)
-    key = step_key(jax.random.key(config.seed), STREAM_DATA, step - 1)
+    key = data_key(jax.random.key(config.seed), step - 1, config)
     batch = jax.jit(draw_batch, static_argnames=("pattern", "augment"))(
         key, store, plan, config.pattern, config.augment
     )

@@ -77,6 +77,11 @@ def step_key(root: Key[Array, ""], stream: int, step: Array | int) -> Key[Array,
     return jax.random.fold_in(jax.random.fold_in(root, stream), step)
 
 
+def data_key(root: Key[Array, ""], step: Array | int, config: TrainConfig) -> Key[Array, ""]:
+    """Return the key of the batch that is drawn after `step` steps."""
+    return step_key(root, STREAM_DATA, step if config.repeat_after is None else step % config.repeat_after)
+
+
 def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Step:
     """Return the function that does `steps_per_dispatch` optimiser steps and adds them to a tally."""
     learn = make_learn(graph, optimizer, config)
@@ -84,8 +89,8 @@ def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, conf
     def one_step(
         state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
     ) -> tuple[TrainState, Tally]:
-        batch = draw_batch(step_key(root, STREAM_DATA, state.step), store, plan, config.pattern, config.augment)
-        return learn(state, tally, batch, root)
+        key = data_key(root, state.step, config)
+        return learn(state, tally, draw_batch(key, store, plan, config.pattern, config.augment), root)
 
     def many_steps(
         state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]

@@ -136,11 +136,8 @@ class CrystalStore:
         """Return one crystal, coordinates right to 4e-10 of a cell edge."""
         columns, index = self.columns, range(len(self))[index]
         sites = slice(*columns.crystal_offset[index : index + 2].tolist())
-        group = self._orbit(columns.crystal_operations[index])
-        operations = Operations(
-            rotation=columns.operation_rotation[group], translation=columns.operation_translation[group]
-        )
-        position = {number: i for i, number in enumerate(group.tolist())}
+        operations = self.operations(index)
+        position = {number: i for i, number in enumerate(self._orbit(self.setting[index]).tolist())}
         orbits = [[position[number] for number in self._orbit(i).tolist()] for i in columns.site_orbit[sites]]
         site = np.repeat(np.arange(len(orbits)), [len(orbit) for orbit in orbits])
         first = columns.site_fract[sites] / 2.0**32
@@ -160,6 +157,13 @@ class CrystalStore:
             operation=operation,
             operations=operations,
             u_aniso=self._tensors(sites, _orbits(fract, site, operation, len(operations)), u_iso, operations, cell),
+        )
+
+    def operations(self, index: SupportsIndex) -> Operations:
+        """Return all operations of the group of crystal `index`, in the crystal's own setting."""
+        group = self._orbit(self.setting[index])
+        return Operations(
+            rotation=self.columns.operation_rotation[group], translation=self.columns.operation_translation[group]
         )
 
     def _tensors(

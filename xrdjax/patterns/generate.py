@@ -76,15 +76,15 @@ def draw_recipe(
     """
     parts = by_bucket(recipe, plan)
     if jax.default_backend() == "cpu":
-        image = _draw_in_turn(parts, store, plan.buckets, pattern, augment)
-        recipe = interleave(parts)
+        image = _draw_in_turn(parts, store, plan, pattern, augment)
+        recipe = interleave(parts, plan.views)
     else:
         parts = [_spread_over_devices(part) for part in parts]
         pictures = [
             draw_at_once(part, store, bucket, pattern, augment)
             for part, bucket in zip(parts, plan.buckets, strict=True)
         ]
-        recipe, image = interleave(list(zip(parts, pictures, strict=True)))
+        recipe, image = interleave(list(zip(parts, pictures, strict=True)), plan.views)
     space_group = store.group_of(recipe.crystal)
     return Batch(
         image=image[..., None],
@@ -110,18 +110,16 @@ def draw_at_once(
 
 
 def _draw_in_turn(
-    parts: list[Recipe],
-    store: DeviceStore,
-    buckets: tuple[Bucket, ...],
-    pattern: PatternConfig,
-    augment: AugmentConfig,
+    parts: list[Recipe], store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Float[Array, "batch height width"]:
     """Draw all parts, each device its stretch of every one, in the order of `interleave`."""
     mesh = jax.sharding.get_abstract_mesh()
-    draw = partial(_draw_stretch, buckets=buckets, pattern=pattern, augment=augment)
+    draw = partial(_draw_stretch, buckets=plan.buckets, views=plan.views, pattern=pattern, augment=augment)
     if "data" not in mesh.axis_names:
         return draw(parts, store)
-    if any(bucket.slots % mesh.shape["data"] for bucket in buckets):  # every device draws all of such a batch
+    if any(
+        bucket.slots % (plan.views * mesh.shape["data"]) for bucket in plan.buckets
+    ):  # every device draws all of such a batch
         return jax.shard_map(draw, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)(parts, store)
     specs = (PartitionSpec("data"), PartitionSpec())
     return jax.shard_map(draw, in_specs=specs, out_specs=PartitionSpec("data"), check_vma=False)(parts, store)
@@ -131,12 +129,13 @@ def _draw_stretch(
     parts: list[Recipe],
     store: DeviceStore,
     buckets: tuple[Bucket, ...],
+    views: int,
     pattern: PatternConfig,
     augment: AugmentConfig,
 ) -> Float[Array, "stretch height width"]:
     sizes = [len(part.crystal) for part in parts]
     stops = np.cumsum(sizes)
-    place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1])))
+    place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1]), views))
     image = jnp.zeros((int(stops[-1]), pattern.height, pattern.width))
     for part, bucket, stop in zip(parts, buckets, stops, strict=True):
         crystals = _crystals(part, store, bucket, pattern, augment)
@@ -209,12 +208,12 @@ def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cel
     return replace(cell, species=species, occupancy=occupancy)
 
 
-def interleave(parts: list[T]) -> T:
-    """Join the parts of a batch such that any stretch of the result holds its share of each.
+def interleave(parts: list[T], views: int = 1) -> T:
+    """Join the parts of a batch such that any stretch of the result holds its share of each, views left together.
 
     Devices hold stretches of every part and of the result alike, so that no picture travels between them.
     """
-    groups = gcd(*(len(jax.tree.leaves(part)[0]) for part in parts))
+    groups = gcd(*(len(jax.tree.leaves(part)[0]) // views for part in parts))
 
     def join(*leaves: Array) -> Array:
         grouped = [leaf.reshape(groups, -1, *leaf.shape[1:]) for leaf in leaves]

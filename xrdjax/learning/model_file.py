@@ -23,6 +23,7 @@ from safetensors.flax import save
 from xrdjax.config import TrainConfig, from_json, to_json
 from xrdjax.errors import ModelError, XrdjaxError
 from xrdjax.learning.models import build_model
+from xrdjax.learning.optimizer import named_leaves
 from xrdjax.learning.run import restore_run
 
 HEADER = "xrdjax-model"
@@ -69,7 +70,7 @@ def save_weights(weights: Weights, path: Path, precision: Precision = "float32")
     card = asdict(weights.card) | {"precision": precision}
     config = json.loads(to_json(weights.config))
     arrays: dict[str, Array] = {}
-    for name, value in _named(weights):
+    for name, value in named_leaves({"params": weights.params, "statistics": weights.statistics}).items():
         arrays |= _stored(name, value, precision)
     header = {"version": VERSION, "card": card, "config": config}
     data = save(arrays, {HEADER: json.dumps(header)})
@@ -122,8 +123,7 @@ def _stored(name: str, value: Array, precision: Precision) -> dict[str, Array]:
 def _filled(params: PyTree, statistics: PyTree, arrays: dict[str, Array], path: Path) -> dict[str, PyTree]:
     """Return both trees with the file's arrays in place of shapes. Raises ModelError unless all are there and fit."""
 
-    def take(place: tuple[object, ...], like: jax.ShapeDtypeStruct) -> Array:
-        name = _name(place)
+    def take(name: str, like: jax.ShapeDtypeStruct) -> Array:
         if name not in arrays or arrays[name].shape != like.shape:
             found = arrays[name].shape if name in arrays else "nothing"
             raise ModelError(f"{path}: {name}: the configuration wants {like.shape}, the file holds {found}")
@@ -131,16 +131,8 @@ def _filled(params: PyTree, statistics: PyTree, arrays: dict[str, Array], path: 
         return value * arrays[f"{name}.scale"] if f"{name}.scale" in arrays else value
 
     tree = {"params": params, "statistics": statistics}
-    return jax.tree_util.tree_map_with_path(take, tree)
-
-
-def _named(weights: Weights) -> list[tuple[str, Array]]:
-    tree = {"params": weights.params, "statistics": weights.statistics}
-    return [(_name(place), value) for place, value in jax.tree_util.tree_flatten_with_path(tree)[0]]
-
-
-def _name(place: tuple[object, ...]) -> str:
-    return ".".join(str(getattr(key, "key", key)) for key in place)
+    leaves = [take(name, like) for name, like in named_leaves(tree).items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def _abstract(config: TrainConfig) -> tuple[nnx.GraphDef, PyTree, PyTree]:

@@ -16,7 +16,8 @@ ONE_SIGMA = 0.1587  # of normal deviates are below −1; the side of the ground 
 FLAT_SHARE = 0.15  # of the pixels have the ground's grey where the ground is one grey
 BLOCKS = 24  # along the shorter side
 FLAT = 0.01  # of the span between ground and strongest pixel
-DISC_SHARE = 0.25
+DISC_SHARE = 0.06
+QUIET = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,12 +35,13 @@ class Cleaned:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether spots have flat tops, as discs do that tell intensities by their radius.
+        """Whether this looks like discs, whose radius tells intensities, rather than greys that do.
 
-        Of a disc of one pixel in radius with a soft edge a third of what is above half its height is above 0.9 of it;
-        of Gaussians of various heights a seventh at most.
+        Of a drawn picture's ink an eighth is above half its height, however small the discs; a detector's strongest
+        spots tower over all others.
         """
-        return (self.image > 0.9).sum() >= DISC_SHARE * max((self.image > 0.5).sum(), 1)
+        is_quiet = self.noise < QUIET * float(self.counts.max())
+        return is_quiet and bool((self.image > 0.5).sum() >= DISC_SHARE * (self.image > 0.05).sum())
 
 
 def clean(grey: Float[np.ndarray, "height width"], ink: Ink = "auto") -> Cleaned | None:

@@ -129,10 +129,15 @@ class Model:
         """Return logits of both heads, over temperatures, of crystals of which each has `views` pictures in a row."""
         fused = views if self.config.views > 1 else 1
         size = max(AT_ONCE // fused, 1) * fused
-        parts = [self._call(images[start : start + size], uvw[start : start + size], fused) for start in range(0, len(images), size)]
+        parts = [
+            self._call(images[start : start + size], uvw[start : start + size], fused)
+            for start in range(0, len(images), size)
+        ]
         logits = {head: np.concatenate([part[head] for part in parts]) for head in HEADS}
         if views > fused:
-            logits = {head: _log_softmax(value).reshape(-1, views, value.shape[1]).mean(1) for head, value in logits.items()}
+            logits = {
+                head: _log_softmax(value).reshape(-1, views, value.shape[1]).mean(1) for head, value in logits.items()
+            }
         return logits
 
     def _call(

@@ -87,10 +87,14 @@ def load_weights(path: Path) -> Weights:
         with safe_open(str(path), framework="flax") as file:
             metadata = file.metadata() or {}
             if HEADER not in metadata:
-                raise ModelError(f"{path}: a safetensors file, but no network of xrdjax; make one by xrdjax export-model")
+                raise ModelError(
+                    f"{path}: a safetensors file, but no network of xrdjax; make one by xrdjax export-model"
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read as a network ({error}); give a run's directory or a *.safetensors") from None
+        raise ModelError(
+            f"{path}: cannot be read as a network ({error}); give a run's directory or a *.safetensors"
+        ) from None
     config, card = _header(metadata[HEADER], path)
     graph, params, statistics = _abstract(config)
     return Weights(config=config, card=card, graph=graph, **_filled(params, statistics, arrays, path))

@@ -42,31 +42,40 @@ def replay(workdir: Path, step: int) -> Path:
     )
     folder = workdir / "replay" / f"step-{step}"
     folder.mkdir(parents=True, exist_ok=True)
-    entries = describe_batch(batch, crystals)
+    entries = describe_batch(batch, crystals, plan.own.names if plan.own else ())
     recipe = {"step": step, "seed": config.seed, "store": config.data.store, "patterns": entries}
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-    captions = [(f"{entry['space_group']} {entry['axis']}", str(entry["crystal"])) for entry in entries]
+    captions = [
+        (f"{entry['space_group']} {entry['axis']}", str(entry.get("crystal") or entry["picture"])) for entry in entries
+    ]
     labelled_sheet(np.asarray(batch.image[..., 0]), captions).save(folder / "pictures.png")
     return folder
 
 
-def describe_batch(batch: Batch, crystals: CrystalStore) -> list[dict[str, object]]:
+def describe_batch(batch: Batch, crystals: CrystalStore, own_names: tuple[str, ...] = ()) -> list[dict[str, object]]:
     """Return what every picture of a batch shows, in its order, as plain values."""
     recipe = batch.recipe
-    columns = (batch.space_group, batch.crystal_system, recipe.crystal, recipe.uvw, recipe.angle, recipe.strain)
+    own = np.full(len(batch.space_group), -1) if batch.own is None else batch.own
+    columns = (batch.space_group, batch.crystal_system, own, recipe.crystal, recipe.uvw, recipe.angle, recipe.strain)
     rows = zip(*(np.asarray(column).tolist() for column in (*columns, jax.random.key_data(recipe.key))), strict=True)
     return [
         {
-            "crystal": crystals.names(number) if number >= 0 else f"made up by template {-1 - number}",
-            "number": number,
             "space_group": space_group,
             "crystal_system": CRYSTAL_SYSTEMS[system],
             "axis": "[" + " ".join(map(str, uvw)) + "]",
-            "angle_deg": math.degrees(angle),
-            "strain": strain,
-            "key": key,
         }
-        for space_group, system, number, uvw, angle, strain, key in rows
+        | (
+            {"picture": own_names[own]}
+            if own >= 0
+            else {
+                "crystal": crystals.names(number) if number >= 0 else f"made up by template {-1 - number}",
+                "number": number,
+                "angle_deg": math.degrees(angle),
+                "strain": strain,
+                "key": key,
+            }
+        )
+        for space_group, system, own, number, uvw, angle, strain, key in rows
     ]
 
 

@@ -8,19 +8,20 @@ import jax
 from jaxtyping import PyTree
 
 from xrdjax.errors import WorkdirError
+from xrdjax.learning.model_file import load_weights, run_weights
 from xrdjax.learning.optimizer import named_leaves
-from xrdjax.learning.run import restore_run
 from xrdjax.learning.state import TrainState
 
 log = logging.getLogger(__name__)
 
 
 def warm_start(state: TrainState, origin: Path) -> TrainState:
-    """Return the state before the first step with parameters of a run, where names and shapes agree.
+    """Return the state before the first step with the parameters of a run or file, where names and shapes agree.
 
-    Says what was taken and what was not. Raises WorkdirError if nothing agrees or there is nothing to read.
+    Says what was taken and what was not. Raises WorkdirError if nothing agrees, and WorkdirError or ModelError if there
+    is nothing to read.
     """
-    _, _, learned = restore_run(origin)
+    learned = load_weights(origin) if origin.is_file() else run_weights(origin)
     known = named_leaves((learned.params, learned.statistics))
     fresh = named_leaves((state.params, state.statistics))
     taken = {name: leaf for name, leaf in known.items() if name in fresh and fresh[name].shape == leaf.shape}

@@ -25,11 +25,11 @@ from xrdjax.diffraction.layer import layer_plane, make_scatterers
 from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
-from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_samples, take_sample, to_device
+from xrdjax.patterns.device_store import Cell, DeviceStore, OwnPictures, Sample, make_samples, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
 from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import Bucket, Plan
-from xrdjax.patterns.recipe import Recipe, sample_recipe
+from xrdjax.patterns.recipe import STREAM_OWN, Recipe, sample_recipe
 
 T = TypeVar("T")
 STREAM_MADE_UP = 1000  # far from the few keys that `change_atoms` splits off
@@ -48,6 +48,8 @@ class Batch:
     crystal_system: Int[Array, "batch"]
     """Index in `CRYSTAL_SYSTEMS`, triclinic to cubic."""
     recipe: Recipe
+    own: Int[Array, "batch"] | None = None
+    """Number of the user's own picture that stands here instead of the drawn one, or −1."""
 
 
 def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) -> Batch:
@@ -62,8 +64,29 @@ def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) ->
 def draw_batch(
     key: Key[Array, ""], store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Batch:
-    """Sample a recipe and draw it. Traced; see `make_batch`."""
-    return draw_recipe(sample_recipe(key, plan, augment), store, plan, pattern, augment)
+    """Sample a recipe, draw it, and put the user's own pictures in. Traced; see `make_batch`."""
+    batch = draw_recipe(sample_recipe(key, plan, augment), store, plan, pattern, augment)
+    return batch if plan.own is None else _mix_in(jax.random.fold_in(key, STREAM_OWN), batch, plan.own)
+
+
+def _mix_in(key: Key[Array, ""], batch: Batch, own: OwnPictures) -> Batch:
+    """Return the batch with each picture exchanged, with the probability configured, for one of the user's, all as likely."""
+    for_places, for_pictures = jax.random.split(key)
+    size = batch.space_group.shape
+    is_own = jax.random.bernoulli(for_places, own.share, size)
+    number = jax.random.randint(for_pictures, size, 0, len(own.space_group))
+
+    def chosen(theirs: Array, drawn: Array) -> Array:
+        return jnp.where(jnp.expand_dims(is_own, range(1, drawn.ndim)), theirs[number], drawn)
+
+    return replace(
+        batch,
+        image=chosen(own.image, batch.image),
+        space_group=chosen(own.space_group, batch.space_group),
+        crystal_system=chosen(own.crystal_system, batch.crystal_system),
+        recipe=replace(batch.recipe, uvw=chosen(own.uvw, batch.recipe.uvw)),
+        own=jnp.where(is_own, number, -1),
+    )
 
 
 def draw_recipe(

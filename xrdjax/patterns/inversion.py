@@ -51,7 +51,7 @@ def centre_at(image: Float[np.ndarray, "height width"], x: float, y: float) -> C
 
 def _self_convolution(
     image: Float[np.ndarray, "h w"],
-) -> tuple[Float[np.ndarray, "2h-1 2w-1"], Float[np.ndarray, "2h-1 2w-1"], int]:
+) -> tuple[Float[np.ndarray, "2*h-1 2*w-1"], Float[np.ndarray, "2*h-1 2*w-1"], int]:
     """Return Σ I(x) I(s − x) and the Σ I(x)² of the pixels that take part, for every s, and the size of a pixel.
 
     I is the square root of the picture, so that a few strong spots do not decide alone.

@@ -82,7 +82,9 @@ def _read_labels(path: Path) -> list[_Label]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
     except OSError as error:
-        raise PictureError(f"{path}: {error.strerror}; it lists the pictures, as name,space_group and perhaps u,v,w") from None
+        raise PictureError(
+            f"{path}: {error.strerror}; it lists the pictures, as name,space_group and perhaps u,v,w"
+        ) from None
     if not rows or not {"name", "space_group"} <= set(rows[0]):
         raise PictureError(f"{path}: expected a first line name,space_group (and perhaps u,v,w) and a line a picture")
     labels, faults = [], []

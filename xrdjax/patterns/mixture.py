@@ -19,6 +19,7 @@ from xrdjax.crystals.procedural import FLATTEST, MAX_EDGE, MIN_HEIGHT, Factory
 from xrdjax.crystals.repertoire import make_repertoire
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.own_pictures import own_pictures
 from xrdjax.patterns.planning import MARGIN, MOST_BUCKETS_PER_BATCH, Plan, make_plan, plan_pairs, zone_axes
 from xrdjax.patterns.render import spot_reach
 
@@ -45,7 +46,8 @@ def training_source(
             -1 - repertoire.entries, size, config.pattern, num_made_up, config.batch_size, MOST_BUCKETS, config.views
         )
         plans.append(replace(plan, buckets=tuple(replace(bucket, is_made_up=True) for bucket in plan.buckets)))
-    return store, plans[0] if len(plans) == 1 else join_plans(*plans)
+    plan = plans[0] if len(plans) == 1 else join_plans(*plans)
+    return store, replace(plan, own=own_pictures(config))
 
 
 def balanced(

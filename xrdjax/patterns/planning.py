@@ -23,7 +23,7 @@ from xrdjax.diffraction.layer import layer_plane, layer_rows
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK
 from xrdjax.diffraction.zone import ZonePlane, coprime_axis, plane_heights, zone_basis
-from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.device_store import DeviceStore, OwnPictures
 from xrdjax.patterns.render import num_nodes
 
 NUM_BUCKETS = 8
@@ -74,6 +74,8 @@ class Plan:
     each view has another axis."""
     either_sign: bool = field(metadata={"static": True})
     """Draw [uvw] and [−u −v −w] with equal probability."""
+    own: OwnPictures | None = None
+    """Pictures that are not drawn."""
 
 
 def measure_pairs(

@@ -92,7 +92,9 @@ def check_reading(reading: Reading) -> Reading:
     if reading.has_geometry and reading.pixels_per_inverse_angstrom is not None:
         raise PictureError("pixels_per_inverse_angstrom: contradicts distance, pixel_size and wavelength; give either")
     if reading.symmetry is not None and _space_group(reading.symmetry) is None:
-        raise PictureError(f"symmetry = '{reading.symmetry}': no space group; expected a symbol such as 'P 21/c', or 1-230")
+        raise PictureError(
+            f"symmetry = '{reading.symmetry}': no space group; expected a symbol such as 'P 21/c', or 1-230"
+        )
     return reading
 
 
@@ -193,7 +195,9 @@ def _mend_beam(image: Float[np.ndarray, "height width"], pattern: PatternConfig)
     x, y = pixel_centres(pattern)
     distance = np.hypot(x[None, :], y[:, None])
     if pattern.direct_beam:
-        return np.maximum(image, np.clip((pattern.direct_beam - distance) / pattern.pixel + 0.5, 0, 1)).astype(np.float32)
+        return np.maximum(image, np.clip((pattern.direct_beam - distance) / pattern.pixel + 0.5, 0, 1)).astype(
+            np.float32
+        )
     parts = ndimage.label(image > 0.02)[0]
     middle = np.isin(parts, parts[distance < 1.5 * pattern.pixel]) & (parts > 0)
     reach = max(BEAM, 1.5 * pattern.pixel)

@@ -18,7 +18,7 @@ from xrdjax.config import AugmentConfig
 from xrdjax.patterns.planning import Plan
 
 # Named streams: on one plan, switching one augmentation on leaves the draws of all others as they were.
-STREAM_PAIR, STREAM_SIGN, STREAM_ANGLE, STREAM_STRAIN, STREAM_ATOMS, STREAM_VIEWS = range(6)
+STREAM_PAIR, STREAM_SIGN, STREAM_ANGLE, STREAM_STRAIN, STREAM_ATOMS, STREAM_VIEWS, STREAM_OWN = range(7)
 
 
 @jax.tree_util.register_dataclass

@@ -60,9 +60,7 @@ def edge_width(image: Float[np.ndarray, "h w"]) -> float:
     return 1 / float(np.quantile(steep, 0.9)) if len(steep) else 1.0
 
 
-def _look_up(
-    image: Float[np.ndarray, "h w"], at: Places, order: int
-) -> Float[np.ndarray, "height width"]:
+def _look_up(image: Float[np.ndarray, "h w"], at: Places, order: int) -> Float[np.ndarray, "height width"]:
     """Return values at places in pixels; outside it is dark."""
     grid = np.meshgrid(*at, indexing="ij")
     return ndimage.map_coordinates(image, grid, order=order, mode="grid-constant", prefilter=order > 1)

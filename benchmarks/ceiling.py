@@ -9,13 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from record import RESULTS, write_result
 
@@ -44,7 +45,14 @@ Tell = Callable[[Operations, Axis], Hashable]
 
 def main() -> None:
     """Count, compare, write, draw."""
-    figures = {"classes": _classes(), "accuracy": _accuracies(), "selection": asdict(DATA)}
+    figures = {
+        "classes": _classes(),
+        "accuracy": _accuracies(DATA, SETS),
+        "accuracy, no structure type shared": _accuracies(
+            replace(DATA, split="type"), {title: SETS[title] for title in ("4, model-2", "4 unseen")}
+        ),
+        "selection": asdict(DATA),
+    }
     write_result("ceiling", figures)
     if len(sys.argv) > 1:
         draw(json.loads((RESULTS / "ceiling.json").read_text(encoding="utf-8")), Path(sys.argv[1]))
@@ -52,7 +60,8 @@ def main() -> None:
 
 def _classes() -> dict[str, object]:
     size = np.bincount(friedel_classes())
-    every = [axis for axis in product(range(-3, 4), repeat=3) if axis > (0, 0, 0) and gcd(*axis) == 1]
+    indices = range(-3, 4)
+    every = [(u, v, w) for u, v, w in product(indices, indices, indices) if (u, v, w) > (0, 0, 0) and gcd(u, v, w) == 1]
     signs = {tell.__name__: _signs_of_groups(tell, every) for tell in (zone_signs, indexed_signs)}
     return {
         "all of reciprocal space": {"classes": len(size), "groups alone": int((size == 1).sum())},
@@ -93,13 +102,13 @@ def _together(seen: dict[Axis, list[Hashable]], axes: Sequence[Axis]) -> dict[st
     return {"classes": len(set(together)), "system known": len(set(zip(SYSTEM, together, strict=True)))}
 
 
-def _accuracies() -> dict[str, object]:
-    store = open_selected(DATA)
-    train, test = (select_crystals(store, DATA, part) for part in ("train", "test"))
+def _accuracies(data: DataConfig, sets: dict[str, tuple[Axis, ...]]) -> dict[str, object]:
+    store = open_selected(data)
+    train, test = (select_crystals(store, data, part) for part in ("train", "test"))
     return {
         "training crystals": len(train),
         "test crystals": len(test),
-        "sets": {title: _accuracies_along(store, train, test, axes) for title, axes in SETS.items()},
+        "sets": {title: _accuracies_along(store, train, test, axes) for title, axes in sets.items()},
     }
 
 
@@ -132,7 +141,7 @@ def draw(result: dict, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _draw_classes(axes, classes: dict) -> None:
+def _draw_classes(axes: Axes, classes: dict) -> None:
     number = np.arange(1, 21)
     counted = classes["by number of zones"]
     axes.plot(number, counted["indexed_signs"], "s--", color="#b35806", ms=4, label="hkl of every spot known")
@@ -146,22 +155,21 @@ def _draw_classes(axes, classes: dict) -> None:
     axes.grid(color="0.9")
 
 
-def _draw_accuracies(axes, sets: dict) -> None:
-    lines = [
-        ("nearest neighbour", "#1b6ca8", "o-", [100 * s["neighbours"]["space_group"]["top1"] for s in sets.values()]),
-        *((title, colour, style, [100 * s["ceilings"][name]["space_group"]["top1"] for s in sets.values()])
-          for title, colour, style, name in (
-            ("ceiling, all of space", "0.3", "-", "all of reciprocal space"),
-            ("ceiling, all the zones", "#5e3c99", "^--", "all zones"),
-            ("ceiling, one zone, indexed", "#b35806", "s--", "one zone, indexed"),
-            ("ceiling, one zone", "#e08214", "v-", "one zone"),
-        )),
-    ]  # fmt: skip
-    for title, colour, style, values in lines:
-        axes.plot(range(len(sets)), values, style, color=colour, ms=5, label=title)
+def _draw_accuracies(axes: Axes, sets: dict) -> None:
+    place = np.arange(len(sets))
+    for title, colour, marker, name in (
+        ("all of reciprocal space", "0.3", "_", "all of reciprocal space"),
+        ("all these zones", "#5e3c99", "^", "all zones"),
+        ("one zone, hkl known", "#b35806", "s", "one zone, indexed"),
+        ("one zone", "#e08214", "v", "one zone"),
+    ):
+        values = [100 * one["ceilings"][name]["space_group"]["top1"] for one in sets.values()]
+        axes.plot(place, values, marker, color=colour, ms=26 if marker == "_" else 7, label=f"ceiling: {title}")
+    reached = [100 * one["neighbours"]["space_group"]["top1"] for one in sets.values()]
+    axes.plot(place, reached, "o", color="#1b6ca8", ms=7, label="nearest neighbour, one zone")
     axes.set_xticks(range(len(sets)), [title.replace(", ", "\n") for title in sets], fontsize=8)
     axes.set(xlabel="zone axes", ylabel="space group right at first guess, %", ylim=(0, 100))
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", markerscale=0.7)
     axes.grid(color="0.9")
 
 

@@ -269,6 +269,88 @@ def procedural_distributions() -> str:
     return "\n".join(rows) + "\n"
 
 
+def ceiling_short() -> str:
+    """Return what is told apart, in a line."""
+    classes = _result("ceiling")["classes"]
+    everything, zone = classes["all of reciprocal space"], classes["one zone"]["zone_signs"]["20, model-4"]
+    return (
+        f"All of reciprocal space tells {everything['classes']} classes of groups apart, "
+        f"{everything['groups alone']} of them one group alone. One picture tells {zone['mean']:.0f} apart (at most "
+        f"{zone['largest']}), {zone['mean, system known']:.0f} (at most {zone['largest, system known']}) where the "
+        "crystal system is known: means over the paper's twenty axes. Were all groups equally frequent, nobody who "
+        f"sees only that would name more than {_share(everything['classes'])}, {_share(zone['mean'])} and "
+        f"{_share(zone['mean, system known'])} of them rightly.\n"
+    )
+
+
+def _share(classes: float) -> str:
+    return f"{100 * classes / 230:.0f} %"
+
+
+def ceiling_zones() -> str:
+    """Return how many classes one zone tells apart, by what is seen of it, as a table."""
+    classes = _result("ceiling")["classes"]
+    titles = {"zone_signs": "the picture", "indexed_signs": "hkl of every spot"}
+    axes = {"20, model-4": "the paper's 20", "all up to 3": f"all {classes['axes up to 3']} with indices up to 3"}
+    rows = [
+        "| what is known | axes | classes, mean | largest | system known, mean | largest |",
+        "|---|---|" + "---:|" * 4,
+    ]
+    for name, title in titles.items():
+        for key, which in axes.items():
+            cells = (f"{value:.4g}" for value in classes["one zone"][name][key].values())
+            rows.append(f"| {title} | {which} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def ceiling_sets() -> str:
+    """Return how many classes several zones tell apart together, as a table."""
+    sets = _result("ceiling")["classes"]["several zones"]
+    rows = ["| axes | pictures | system known | hkl of every spot | system known |", "|---|" + "---:|" * 4]
+    for title, plain in sets["zone_signs"].items():
+        cells = [*plain.values(), *sets["indexed_signs"][title].values()]
+        rows.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def ceiling_accuracy() -> str:
+    """Return the ceilings as accuracies, and what nearest neighbours reach, as a table."""
+    result = _result("ceiling")
+    accuracy = result["accuracy"]
+    rows = [
+        "| axes | what is known | classes | space group, top-1 | top-3 | system given, top-1 | crystal system, top-1 |",
+        "|---|---|" + "---:|" * 5,
+    ]
+    for title, figures in accuracy["sets"].items():
+        for name, ceiling in figures["ceilings"].items():
+            group, within, system = (ceiling[key] for key in ("space_group", "space_group_in_system", "crystal_system"))
+            cells = (f"{100 * share:.1f} %" for share in (group["top1"], group["top3"], within["top1"], system["top1"]))
+            rows.append(f"| {title} | {name} | {ceiling['classes']} | " + " | ".join(cells) + " |")
+    crystals = f"{accuracy['test crystals']:,} test crystals, each along all axes of a set"
+    return "\n".join([*rows, "", f"{crystals}; cells of at most {result['selection']['max_atoms']} atoms."]) + "\n"
+
+
+def neighbours() -> str:
+    """Return what nearest neighbours reach, as a table."""
+    result = _result("ceiling")
+    rows = ["| split | axes | head | top-1 | top-3 | weighted | always the commonest |", "|---|---|---|" + "---:|" * 4]
+    kinds = {"random": result["accuracy"], "type": result["accuracy, no structure type shared"]}
+    for split, accuracy in kinds.items():
+        for title, figures in accuracy["sets"].items():
+            for head, reached in figures["neighbours"].items():
+                cells = (f"{100 * reached[key]:.1f} %" for key in ("top1", "top3", "weighted", "commonest"))
+                rows.append(f"| {split} | {title} | {head.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    twenty = result["accuracy"]["sets"]["20, model-4"]
+    patterns, seconds = twenty["neighbours"]["space_group"]["patterns"], twenty["seconds"]["neighbours"]
+    crystals = f"Compared with {result['accuracy']['training crystals']:,} training crystals"
+    return (
+        "\n".join(
+            [*rows, "", f"{crystals}; {patterns:,} patterns in {seconds:.0f} s of one process on {_where(result)}."]
+        )
+        + "\n"
+    )
+
+
 def _result(name: str) -> dict:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -310,6 +392,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
         procedural_labels,
         procedural_cost,
         procedural_distributions,
+        ceiling_short,
+        ceiling_zones,
+        ceiling_sets,
+        ceiling_accuracy,
+        neighbours,
     )
 }
 

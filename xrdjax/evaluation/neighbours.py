@@ -16,7 +16,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float16, Float32, Int, Integer
+from jaxtyping import Array, Bool, Float, Float16, Float32, Int, Integer
 from tqdm import tqdm
 
 from xrdjax.config import AugmentConfig, Axis, PatternConfig
@@ -96,21 +96,21 @@ def describe_zones(
     describe = jax.jit(partial(_describe_batch, pattern=pattern))
     described = np.zeros((len(crystals), len(axes), _num_rings(pattern) * ORDERS), np.float16)
     for number in tqdm(range(num_walk_batches(plan)), desc="Describing", unit="batch", mininterval=1.0):
-        crystal, uvw, some = jax.device_get(describe(number, on_device, plan))
+        crystal, uvw, some, is_new = jax.device_get(describe(number, on_device, plan))
         axis = (uvw[:, None] == np.array(axes)).all(-1).argmax(1)
-        described[np.searchsorted(crystals, crystal), axis] = some
+        described[np.searchsorted(crystals, crystal[is_new]), axis[is_new]] = some[is_new]
     return described
 
 
 def _describe_batch(
     number: Int[Array, ""] | int, store: DeviceStore, plan: Plan, pattern: PatternConfig
-) -> tuple[Int[Array, "slots"], Int[Array, "slots 3"], Float[Array, "slots numbers"]]:
-    recipe, _ = walk_recipe(jax.random.key(0), number, plan, _UNCHANGED)
+) -> tuple[Int[Array, "slots"], Int[Array, "slots 3"], Float[Array, "slots numbers"], Bool[Array, "slots"]]:
+    recipe, is_new = walk_recipe(jax.random.key(0), number, plan, _UNCHANGED)
     described = [
         jax.lax.map(lambda one, bucket=bucket: _describe(one, store, bucket, pattern), part)
         for part, bucket in zip(by_bucket(recipe, plan), plan.buckets, strict=True)
     ]
-    return recipe.crystal, recipe.uvw, jnp.concatenate(described)
+    return recipe.crystal, recipe.uvw, jnp.concatenate(described), is_new
 
 
 def _describe(recipe: Recipe, store: DeviceStore, bucket: Bucket, pattern: PatternConfig) -> Float[Array, "numbers"]:

@@ -5,7 +5,8 @@
 The demo's pictures and network along the four axes of the seed paper's model-2, at most fifty crystals of each space
 group, and in each run the same number of steps of 128 pictures. `turned` draws every picture anew, turned by up to 90°;
 all others differ from it in one thing. `stored` cycles through 220 batches, a little more than one picture of each
-crystal and axis, as if they had been stored as the paper does. Cost: about five minutes a run, an hour in all. Result: docs/results.md.
+crystal and axis, as if they had been stored as the paper does. Cost: about five minutes a run, an hour in
+all. Result: see docs/results.md.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ Dropout takes its key with the call, so that a step is a pure function of its ar
 normalisation follows has no bias: its gradient would be rounding noise, which Adam amplifies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import gcd
 
@@ -170,19 +170,27 @@ class TwoHeadNetwork(nnx.Module):
 
         Each crystal has `views` pictures in a row, of which the first `num_seen` count, all by default.
         """
-        x = self._features(image, uvw, dropout)
-        axis = jnp.stack([head(x) for head in self.axis_heads], 1).astype(jnp.float32) if self.axis_heads else None
-        if views > 1:
-            seen = jnp.full(len(x) // views, views) if num_seen is None else num_seen
-            x = self.fusion(x.reshape(-1, views, x.shape[-1]), jnp.arange(views) < seen[:, None])
+        x = self.features(image, uvw, dropout)
+        num_seen = jnp.full(len(x) // views, views) if num_seen is None else num_seen
+        logits = self.classify(x.reshape(-1, views, x.shape[-1]), num_seen)
+        if not self.axis_heads:
+            return logits
+        return replace(logits, axis=jnp.stack([head(x) for head in self.axis_heads], axis=1).astype(jnp.float32))
+
+    def classify(self, features: Float[Array, "crystals views c"], num_seen: Int[Array, "crystals"]) -> Logits:
+        """Return logits of crystals from the features of the first so many of their views."""
+        views = features.shape[1]
+        x = features[:, 0] if views == 1 else self.fusion(features, jnp.arange(views) < num_seen[:, None])
         return Logits(
             space_group=self.space_group(x).astype(jnp.float32),
             crystal_system=self.crystal_system(x).astype(jnp.float32),
-            axis=axis,
         )
 
-    def _features(
-        self, image: Float[Array, "pictures h w 1"], uvw: Int[Array, "pictures 3"], dropout: Key[Array, ""] | None
+    def features(
+        self,
+        image: Float[Array, "pictures h w 1"],
+        uvw: Int[Array, "pictures 3"],
+        dropout: Key[Array, ""] | None = None,
     ) -> Float[Array, "pictures c"]:
         """Return what the fully connected layers make of each picture."""
         x = _with_radius(image) if self.is_residual else image

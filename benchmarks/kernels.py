@@ -79,7 +79,7 @@ def batches(store: DeviceStore, numbers: np.ndarray) -> dict[str, float]:
 def convolutions() -> dict[str, float]:
     """Return how fast the demo's network gives gradients, in a loop of the device and outside it."""
     config = load_config_file(Path(__file__).parent.parent / "configs" / "demo.py")
-    model = build_model(replace(config.model, normalize=False, dropout=0.0), config.pattern, jax.random.key(0))
+    model = build_model(replace(config.model, normalize="none", dropout=0.0), config.pattern, jax.random.key(0))
     graph, params = nnx.split(model)
     images = jnp.ones((BATCH, config.pattern.height, config.pattern.width, 1))
     axes, steps = jnp.ones((BATCH, 3), jnp.int32), 2

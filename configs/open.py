@@ -20,6 +20,8 @@ def get_config() -> TrainConfig:
         test_crystals=1000,
         pattern=PatternConfig(height=128, width=128, radius_law="sqrt"),
         augment=AugmentConfig(rotation_deg=180),
-        model=ModelConfig(channels=(16, 32, 64, 128, 256), convolutions=1, hidden=(512,), dropout=0.2, normalize=True),
+        model=ModelConfig(
+            channels=(16, 32, 64, 128, 256), convolutions=(1,), hidden=(512,), dropout=0.2, normalize="batch"
+        ),
         optim=OptimConfig(lr=1e-3, weight_decay=1e-2, warmup_steps=500, schedule="cosine"),
     )

@@ -27,6 +27,8 @@ def get_config() -> TrainConfig:
             disc_radius=0.05,
             radius_law="sqrt",
         ),
-        model=ModelConfig(channels=(8, 16, 32, 64, 128), convolutions=1, hidden=(256,), dropout=0.2, normalize=True),
+        model=ModelConfig(
+            channels=(8, 16, 32, 64, 128), convolutions=(1,), hidden=(256,), dropout=0.2, normalize="batch"
+        ),
         optim=OptimConfig(lr=2e-3, weight_decay=1e-2, warmup_steps=100, schedule="cosine"),
     )

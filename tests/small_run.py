@@ -34,6 +34,6 @@ def small_config(small_store):
         data=DataConfig(store=str(small_store)),
         pattern=PatternConfig(axes=((1, 0, 0), (1, 1, 1)), height=16, width=16, radius_law="sqrt"),
         augment=AugmentConfig(rotation_deg=180),
-        model=ModelConfig(channels=(4, 8), convolutions=1, hidden=(16,), features=4, dropout=0.2, normalize=True),
+        model=ModelConfig(channels=(4, 8), convolutions=(1,), hidden=(16,), features=4, dropout=0.2, normalize="batch"),
         optim=OptimConfig(lr=3e-3),
     )

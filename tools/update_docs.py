@@ -49,6 +49,30 @@ def demo() -> str:
     return "\n".join(rows) + "\n"
 
 
+def train_step() -> str:
+    """Return the price of rendering in a training step."""
+    result = _result("train_step")
+    rows = [
+        "| configuration | batch | drawn in the step | already drawn | from PNG files | drawing | of the matrix rate |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, figures in result["configs"].items():
+        rate = figures["patterns_per_second"]
+        rows.append(
+            f"| `{name}`, {figures['picture'][0]} × {figures['picture'][1]}, {figures['precision']} | "
+            f"{figures['batch_size']} | {rate['fresh']:,.0f}/s | {rate['resident']:,.0f}/s | {rate['png']:,.0f}/s | "
+            f"{100 * figures['rendering_share']:.1f} % | {100 * figures['utilisation_fresh']:.0f} % |"
+        )
+    rows += [
+        "",
+        "Patterns a second of the same network, loss and optimiser: with a batch drawn in every step, on one batch "
+        "that stays on the device, and fed with stored PNGs of 322 × 322 pixels by one thread a core. Drawing: its "
+        "share of the step. The last column sets the network's floating-point operations against those of a large "
+        f"matrix product in the same precision; {_where(result)}.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def open_hundred() -> str:
     """Return the first hundred steps on the whole embedded set."""
     result = _result("open_100")
@@ -352,6 +376,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         demo,
         open_hundred,
+        train_step,
         kernel_phases,
         render_sizes,
         speed,

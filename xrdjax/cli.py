@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"xrdjax {_version()}")
             return
         tyro.extras.subcommand_cli_from_dict(
-            {"info": info, "pack": pack, "merge": merge, "render": render, "replay": replay},
+            {"info": info, "pack": pack, "merge": merge, "render": render, "replay": replay, "sweep": sweep},
             prog="xrdjax",
             description=DESCRIPTION,
             args=list(arguments) or ["--help"],
@@ -224,6 +224,43 @@ def render(
     print(f"zone [{' '.join(map(str, zone))}]: {len(spots.hkl)} reflections, drawn to {out}")
     if spots_csv is not None:
         _write_spots(spots_csv, spots, angle)
+
+
+def sweep(
+    file: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    /,
+    *,
+    workdir: Path,
+    index: int | None = None,
+    crystals: int | None = None,
+    collect: bool = False,
+) -> None:
+    """Train and evaluate all runs of a file with `get_runs()`, and set them side by side in sweep.md, .csv and .png.
+
+    Interrupted, the same command goes on where it stopped. Leaves with status 1 if a run failed; the others are done.
+
+    Args:
+        file: Such as configs/sweeps/augmentations.py.
+        workdir: Directory that gets one workdir a run.
+        index: Only do the run of this number, from 0 on: one job of an array.
+        crystals: Evaluate on at most so many crystals. By default what each run's configuration says.
+        collect: Only make the table of what is done.
+    """
+    import logging
+
+    from xrdjax.config import load_sweep_file
+    from xrdjax.startup import prepare_jax
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("xrdjax").setLevel(logging.INFO)
+    runs = load_sweep_file(file)
+    prepare_jax(math.gcd(*(run.batch_size for run in runs.values())))
+    from xrdjax.evaluation import sweep as sweeps
+
+    is_done = collect or sweeps.run_sweep(runs, workdir, index, crystals)
+    print(sweeps.collect(runs, workdir))
+    if not is_done:
+        sys.exit(1)
 
 
 def replay(

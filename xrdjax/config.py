@@ -12,8 +12,9 @@ import json
 import math
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -100,6 +101,13 @@ class DataConfig(SelectionConfig):
     mixture: Probability = 0.0
     """Share of each training batch that is made up, not taken from the store; rounded to sixteenths of a batch."""
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
+    balance: Probability = 0.0
+    """How evenly stored training crystals of the space groups are drawn: 0 as often as there are crystals, 1 every
+    group equally often, between them as the number of crystals to the power of 1 − this."""
+    pictures: str | None = None
+    """A directory of pictures with labels (docs/training.md), mixed into training batches."""
+    pictures_share: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability of each picture of a training batch to be one of those instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,37 +223,58 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A VGG with two heads. The defaults are the seed paper's network."""
+    """A network with two heads. The defaults are the seed paper's VGG."""
 
+    architecture: Literal["vgg", "residual"] = "vgg"
+    """Blocks of plain convolutions and a 2 × 2 max-pool; or a convolution with stride 2 and residual units, which see
+    each pixel's |G| beside the picture."""
     channels: Annotated[tuple[Count, ...], Len(1)] = (64, 128, 256, 512)
-    """Channels of the blocks; each block ends in a 2 × 2 max-pool."""
-    convolutions: Count = 2
-    """3 × 3 convolutions in a block."""
-    hidden: Annotated[tuple[Count, ...], Len(1)] = (4096, 4096)
-    """Width of the fully connected layers."""
+    """Channels of the blocks; each block halves the picture."""
+    convolutions: Annotated[tuple[Count, ...], Len(1)] = (2,)
+    """3 × 3 convolutions, or residual units of two, in a block: one number for all blocks or one for each."""
+    hidden: tuple[Count, ...] = (4096, 4096)
+    """Width of the fully connected layers; there may be none."""
     features: Count = 7
     """Side of the feature map, averaged down to this many cells, that enters the first fully connected layer."""
-    normalize: bool = False
-    """Batch normalisation after every convolution."""
+    normalize: Literal["none", "batch", "group"] = "none"
+    """Batch normalisation, or group normalisation in up to 32 groups of channels, with every convolution."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Dropped fraction after each fully connected layer."""
     sees_axis: bool = False
     """Feed the zone axis to the network, as the seed paper's released code does. The honest default does not."""
+    says_axis: bool = False
+    """Three more heads say the indices of the zone axis, as in that code; `optim.axis_weight` is their weight."""
+    fuse: Literal["mean", "attention"] = "mean"
+    """How what is seen in several views of a crystal becomes one: all alike, or weighted by learned attention."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision inside the network; parameters and physics stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW with linear warm-up, then constant or cosine decay."""
+    """AdamW with linear warm-up, then constant or cosine decay, and what the loss is made of."""
 
     lr: Positive = 1e-4
     weight_decay: NonNegative = 0.0
+    """Of matrices and kernels; biases and scales are left alone."""
     warmup_steps: Annotated[int, Ge(0)] = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: Positive | None = None
     """Largest global norm of the gradient."""
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Validate and evaluate with a running mean of the parameters that forgets so slowly, such as 0.999."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the target that is spread over all classes."""
+    friedel_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the target that is spread over the space groups with the same absences and Laue class as the true one,
+    which no number of patterns tells apart by symmetry."""
+    space_group_weight: NonNegative = 1.0
+    crystal_system_weight: NonNegative = 1.0
+    """Weights of the two heads' cross-entropies in the loss."""
+    axis_weight: NonNegative = 0.1
+    """Weight of the sum of three cross-entropies, for u, v and w, where the network says them."""
+    consistency_weight: NonNegative = 0.0
+    """Weight of the Kullback–Leibler divergence of the crystal-system head from what the other head implies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +285,10 @@ class TrainConfig:
     steps: Count = 1000
     """Optimiser steps in all."""
     batch_size: Count = 128
+    """Pictures of a step."""
+    views: Count = 1
+    """Pictures of each crystal, along different axes, that the network sees together. Training shows it a random number
+    of them, from one to all; validation all."""
     steps_per_dispatch: Count = 1
     """Steps done on the device between two looks of the host; every interval below is a multiple of it. Leave it at 1
     on CPUs, where convolutions inside a loop are slow (docs/design.md); 10 to 50 hides the host on accelerators."""
@@ -271,8 +304,14 @@ class TrainConfig:
     """Keep every checkpoint whose step is a multiple of this, too."""
     on_nan: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is no number or out of all proportion stops the run, or is left out and counted."""
+    repeat_after: Count | None = None
+    """After so many steps the same batches come again, in the same order, as if pictures had been stored."""
     test_crystals: Count | None = None
     """How many held-out crystals the evaluation draws from each axis; None takes all."""
+    start_from: str | None = None
+    """Workdir of a run, or a file of weights, whose parameters this one starts from where names and shapes agree."""
+    freeze: tuple[str, ...] = ()
+    """Beginnings of the names of parameters that stay as they are, such as blocks.0 or blocks."""
     data: DataConfig = field(default_factory=DataConfig)
     pattern: PatternConfig = field(default_factory=PatternConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -326,7 +365,10 @@ def _uneven_intervals(config: TrainConfig) -> Iterator[str]:
 
 def _misfits(config: TrainConfig) -> Iterator[str]:
     """Yield what the parts of a configuration demand of each other."""
-    blocks = len(config.model.channels)
+    blocks, depths = len(config.model.channels), config.model.convolutions
+    if len(depths) not in (1, blocks):
+        yield f"model.convolutions = {depths}: {len(depths)} numbers; expected 1, or one for each of {blocks} blocks"
+    yield from _mixing_misfits(config)
     for name in ("height", "width"):
         if (size := getattr(config.pattern, name)) < 2**blocks:
             yield f"pattern.{name} = {size}: each of {blocks} blocks halves the picture; expected at least {2**blocks}"
@@ -345,6 +387,18 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
         known.add(direction)
 
 
+def _mixing_misfits(config: TrainConfig) -> Iterator[str]:
+    """Yield what views and pictures of one's own demand."""
+    if config.batch_size % config.views:
+        yield f"batch_size = {config.batch_size}: expected a multiple of views = {config.views}"
+    if config.views > 1 and not config.pattern.max_index and config.views > len(config.pattern.axes):
+        yield f"views = {config.views}: expected at most as many as pattern.axes has, {len(config.pattern.axes)}"
+    if config.data.pictures_share and config.data.pictures is None:
+        yield f"data.pictures_share = {config.data.pictures_share}: expected data.pictures to name a directory"
+    if config.data.pictures_share and config.views > 1:
+        yield f"data.pictures_share = {config.data.pictures_share}: expected 0 where views is above 1"
+
+
 def _diffraction_misfits(diffraction: DiffractionConfig, prefix: str = "pattern.") -> Iterator[str]:
     d_min, smallest = diffraction.d_min, diffraction.wavelength / 2
     if d_min is not None and d_min < smallest:
@@ -360,17 +414,67 @@ def _diffraction_misfits(diffraction: DiffractionConfig, prefix: str = "pattern.
 
 def load_config_file(path: str | Path) -> TrainConfig:
     """Run a configuration file and return its `get_config()`. Raises ConfigError."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such configuration file; the ones shipped are in configs/")
-    try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        config = get_config() if callable(get_config) else None
-    except Exception as error:  # whatever a user's file may raise
-        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+    config = _result_of(Path(path), "get_config")
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"{path}: expected a function get_config() that returns a TrainConfig")
     return validate(config)
+
+
+def load_sweep_file(path: str | Path) -> dict[str, TrainConfig]:
+    """Run a file of several configurations and return its `get_runs()`, by their names. Raises ConfigError."""
+    runs = _result_of(Path(path), "get_runs")
+    if not isinstance(runs, dict) or not runs or not all(isinstance(run, TrainConfig) for run in runs.values()):
+        raise ConfigError(f"{path}: expected a function get_runs() that returns a dictionary of name: TrainConfig")
+    if unfit := [name for name in runs if not re.fullmatch(r"[\w.,=+-]+", str(name))]:
+        raise ConfigError(f"{path}: run {unfit[0]!r}: expected a name of letters, digits and . , = + - _")
+    faults, checked = [], {}
+    for name, run in runs.items():
+        try:
+            checked[name] = validate(run)
+        except ConfigError as error:
+            faults.append(f"run '{name}': {error}")
+    if faults:
+        raise ConfigError(f"{path}: " + "; ".join(faults))
+    return checked
+
+
+def _result_of(path: Path, function: str) -> object:
+    """Return what a function of a user's file returns, or None if the file has no such function."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file; the ones shipped are in configs/")
+    try:
+        found = runpy.run_path(str(path)).get(function)
+        return found() if callable(found) else None
+    except Exception as error:  # whatever a user's file may raise
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def override(config: TrainConfig, changes: Mapping[str, object]) -> TrainConfig:
+    """Return the configuration with other values, as {"augment.strain": 0.05} names them. Raises ConfigError."""
+    values = asdict(config)
+    for name, value in changes.items():
+        *parents, leaf = name.split(".")
+        inner = values
+        for parent in parents:
+            inner = inner[parent] if isinstance(inner.get(parent), dict) else {}
+        if leaf not in inner:
+            raise ConfigError(f"{name}: no such field{_nearest(name, [known for known, _ in _leaves(config)])}")
+        inner[leaf] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return _parse(values, TrainConfig, "configuration")
+
+
+def grid(base: TrainConfig, choices: Mapping[str, Sequence[object]]) -> dict[str, TrainConfig]:
+    """Return the configurations of all combinations, named like "lr=0.001,strain=0.05"."""
+    combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+    return {
+        ",".join(f"{name.rpartition('.')[2]}={value}" for name, value in changes.items()): override(base, changes)
+        for changes in combinations
+    }
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "; see --help"
 
 
 def parse_run(arguments: list[str], description: str) -> tuple[TrainConfig, Path, range | None]:
@@ -410,8 +514,7 @@ def _override(default: TrainConfig, overrides: list[str], description: str) -> T
         raise ConfigError(_one_line(told.getvalue())) from None
     if unknown:
         name = unknown[0].split("=")[0]
-        near = difflib.get_close_matches(name, [f"--{leaf}" for leaf, _ in _leaves(config)], n=1)
-        raise ConfigError(f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+        raise ConfigError(f"{name}: no such field{_nearest(name, [f'--{leaf}' for leaf, _ in _leaves(config)])}")
     return config
 
 

@@ -38,3 +38,11 @@ class DivergedError(XrdjaxError):
         """Keep the step, so that its batch can be looked at."""
         super().__init__(reason)
         self.step = step
+
+
+class ModelError(XrdjaxError):
+    """A file or directory that holds no network that can be used."""
+
+
+class PictureError(XrdjaxError):
+    """A picture, spot list or reflection file that cannot be read as a pattern."""

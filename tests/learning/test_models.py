@@ -11,7 +11,7 @@ from flax import nnx
 from xrdjax.config import ModelConfig, PatternConfig
 from xrdjax.learning.models import average_pool, build_model, max_pool
 
-TINY = ModelConfig(channels=(4, 8), convolutions=1, hidden=(16,), features=4)
+TINY = ModelConfig(channels=(4, 8), convolutions=(1,), hidden=(16,), features=4)
 PICTURE = PatternConfig(height=16, width=20)
 
 
@@ -60,7 +60,7 @@ def test_dropout_follows_its_key(image):
 
 
 def test_batch_normalisation_learns_running_means(image):
-    model = build_model(replace(TINY, normalize=True), PICTURE, jax.random.key(0))
+    model = build_model(replace(TINY, normalize="batch"), PICTURE, jax.random.key(0))
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, nnx.BatchStat))]
     model(image, jnp.ones((2, 3), jnp.int32), jax.random.key(0))
     after = jax.tree.leaves(nnx.state(model, nnx.BatchStat))
@@ -86,3 +86,60 @@ def test_bfloat16_network_agrees_with_float32(image):
     # Eight mantissa bits through four layers: 2⁻⁸ each.
     np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max())
     assert not np.array_equal(rough, exact)
+
+
+def test_deep_variant_is_vgg19():
+    config = ModelConfig(channels=(64, 128, 256, 512, 512), convolutions=(2, 2, 4, 4, 4))
+    abstract = nnx.eval_shape(lambda: build_model(config, PatternConfig(height=224, width=224), jax.random.key(0)))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(nnx.state(abstract, nnx.Param))]
+    assert sum(len(shape) == 4 for shape in shapes) == 16
+    assert (7 * 7 * 512, 4096) in shapes
+
+
+RESIDUAL = replace(TINY, architecture="residual", features=1, normalize="group")
+
+
+@pytest.mark.parametrize("normalize", ["none", "batch", "group"])
+def test_a_new_residual_unit_passes_on_what_it_gets(image, normalize):
+    """At first its last convolution is zero, so its depth does not matter."""
+    shallow, deep = (
+        build_model(replace(RESIDUAL, normalize=normalize, convolutions=(depth,)), PICTURE, jax.random.key(0))
+        for depth in (1, 3)
+    )
+    for unit in deep.blocks[0].units:
+        x = jax.random.normal(jax.random.key(2), (2, 4, 4, 4))
+        np.testing.assert_array_equal(unit(x, training=True), x)
+    assert len(shallow.blocks[0].units) == 1
+
+
+def test_residual_network_knows_where_a_spot_is():
+    """A spot near the centre and the same spot further out differ, though their maps have the same mean."""
+    near, far = (jnp.zeros((1, 16, 20, 1)).at[0, 8, x : x + 2, 0].set(1) for x in (8, 12))
+    model = build_model(RESIDUAL, PICTURE, jax.random.key(0))
+    first, second = (model(picture, jnp.zeros((1, 3), int)).space_group for picture in (near, far))
+    assert not np.allclose(first, second, rtol=1e-3)
+
+
+@pytest.mark.parametrize("fuse", ["mean", "attention"])
+def test_order_and_number_of_views_do_not_matter(fuse):
+    """Views that are not seen change nothing, nor does the order of those that are."""
+    config = replace(TINY, fuse=fuse)
+    model = build_model(config, PICTURE, jax.random.key(0))
+    pictures = jax.random.uniform(jax.random.key(1), (6, 16, 20, 1))
+    uvw = jnp.zeros((6, 3), int)
+    said = model(pictures, uvw, views=3, num_seen=jnp.array([3, 2])).space_group
+    shuffled = model(pictures[jnp.array([2, 0, 1, 4, 3, 5])], uvw, views=3, num_seen=jnp.array([3, 2])).space_group
+    np.testing.assert_allclose(shuffled, said, atol=1e-6)
+    of_two = model(pictures[3:5], uvw[:2], views=2).space_group
+    np.testing.assert_allclose(of_two[0], said[1], atol=1e-6)
+    alone = model(pictures[3:4], uvw[:1]).space_group
+    of_one = model(pictures, uvw, views=3, num_seen=jnp.array([3, 1])).space_group
+    np.testing.assert_allclose(alone[0], of_one[1], atol=1e-6)
+
+
+def test_axis_is_said_of_every_picture(image):
+    logits = build_model(replace(TINY, says_axis=True), PICTURE, jax.random.key(0))(
+        image, jnp.zeros((2, 3), int), views=2
+    )
+    assert logits.axis.shape == (2, 3, 11)
+    assert logits.space_group.shape == (1, 230)

@@ -130,6 +130,7 @@ MODES = {
     ),
     "still": (still_picture, (0.2, 0.1, 1.0), replace(SMOOTH, extent=2.0)),
 }
+LONG = ("Gaussians, Lorentz–polarisation", "upper layer, by the sphere")
 
 
 def picture_of(crystal, mode):
@@ -154,7 +155,9 @@ def picture_of(crystal, mode):
     }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=[pytest.mark.slow] if mode in LONG else []) for mode in MODES]
+)
 def test_gradients_are_central_differences(crystal, mode):
     """Of every parameter there is: coordinates, occupancies, U, cell, orientation, wavelength, softness.
 

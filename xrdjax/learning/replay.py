@@ -15,8 +15,7 @@ from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.errors import XrdjaxError
-from xrdjax.learning.state import STREAM_DATA
-from xrdjax.learning.step import step_key
+from xrdjax.learning.step import data_key
 from xrdjax.learning.workdir import check_store, saved_config
 from xrdjax.patterns.device_store import to_device
 from xrdjax.patterns.generate import Batch, draw_batch
@@ -37,37 +36,46 @@ def replay(workdir: Path, step: int) -> Path:
     check_store(config, crystals, workdir)
     chosen = select_crystals(crystals, config.data, "train")
     store, plan = training_source(crystals, to_device(crystals), chosen, config)
-    key = step_key(jax.random.key(config.seed), STREAM_DATA, step - 1)
+    key = data_key(jax.random.key(config.seed), step - 1, config)
     batch = jax.jit(draw_batch, static_argnames=("pattern", "augment"))(
         key, store, plan, config.pattern, config.augment
     )
     folder = workdir / "replay" / f"step-{step}"
     folder.mkdir(parents=True, exist_ok=True)
-    entries = describe_batch(batch, crystals)
+    entries = describe_batch(batch, crystals, plan.own.names if plan.own else ())
     recipe = {"step": step, "seed": config.seed, "store": config.data.store, "patterns": entries}
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-    captions = [(f"{entry['space_group']} {entry['axis']}", str(entry["crystal"])) for entry in entries]
+    captions = [
+        (f"{entry['space_group']} {entry['axis']}", str(entry.get("crystal") or entry["picture"])) for entry in entries
+    ]
     labelled_sheet(np.asarray(batch.image[..., 0]), captions).save(folder / "pictures.png")
     return folder
 
 
-def describe_batch(batch: Batch, crystals: CrystalStore) -> list[dict[str, object]]:
+def describe_batch(batch: Batch, crystals: CrystalStore, own_names: tuple[str, ...] = ()) -> list[dict[str, object]]:
     """Return what every picture of a batch shows, in its order, as plain values."""
     recipe = batch.recipe
-    columns = (batch.space_group, batch.crystal_system, recipe.crystal, recipe.uvw, recipe.angle, recipe.strain)
+    own = np.full(len(batch.space_group), -1) if batch.own is None else batch.own
+    columns = (batch.space_group, batch.crystal_system, own, recipe.crystal, recipe.uvw, recipe.angle, recipe.strain)
     rows = zip(*(np.asarray(column).tolist() for column in (*columns, jax.random.key_data(recipe.key))), strict=True)
     return [
         {
-            "crystal": crystals.names(number) if number >= 0 else f"made up by template {-1 - number}",
-            "number": number,
             "space_group": space_group,
             "crystal_system": CRYSTAL_SYSTEMS[system],
             "axis": "[" + " ".join(map(str, uvw)) + "]",
-            "angle_deg": math.degrees(angle),
-            "strain": strain,
-            "key": key,
         }
-        for space_group, system, number, uvw, angle, strain, key in rows
+        | (
+            {"picture": own_names[own]}
+            if own >= 0
+            else {
+                "crystal": crystals.names(number) if number >= 0 else f"made up by template {-1 - number}",
+                "number": number,
+                "angle_deg": math.degrees(angle),
+                "strain": strain,
+                "key": key,
+            }
+        )
+        for space_group, system, own, number, uvw, angle, strain, key in rows
     ]
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -56,12 +56,14 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
     store, plan = training_source(crystals, to_device(crystals), parts["train"], config)
     check_devices(plan, config, sharding.mesh.size)
     store = jax.device_put(store, sharding)
-    optimizer = build_optimizer(config.optim, config.steps)
+    optimizer = build_optimizer(config)
     graph, state = initial_state(config, optimizer)
 
     @cache
     def validation_plan() -> Plan:
-        planned = make_plan(store, parts["validation"], config.pattern, config.augment, config.batch_size)
+        planned = make_plan(
+            store, parts["validation"], config.pattern, config.augment, config.batch_size, views=config.views
+        )
         return jax.device_put(planned, sharding)
 
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -83,17 +85,23 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
 
 
 def restore_run(workdir: Path) -> tuple[TrainConfig, nnx.GraphDef, TrainState]:
-    """Return configuration, structure and newest state of a run. Raises WorkdirError, ConfigError."""
+    """Return configuration, structure and newest state of a run, with the parameters and statistics to predict with.
+
+    Raises WorkdirError, ConfigError.
+    """
     config = saved_config(workdir)
-    graph, state = initial_state(config, build_optimizer(config.optim, config.steps))
-    return config, graph, restore(workdir, state)
+    graph, state = initial_state(config, build_optimizer(config))
+    state = restore(workdir, state)
+    params, statistics = state.predictor
+    return config, graph, replace(state, params=params, statistics=statistics)
 
 
 def check_devices(plan: Plan, config: TrainConfig, num_devices: int) -> None:
     """Raise ConfigError unless every bucket of a batch spreads evenly over the devices."""
-    uneven = [bucket.slots for bucket in plan.buckets if bucket.slots % num_devices]
+    unit = num_devices * config.views
+    uneven = [bucket.slots for bucket in plan.buckets if bucket.slots % unit]
     if uneven:
         raise ConfigError(
             f"batch_size = {config.batch_size}: a part of {uneven[0]} patterns cannot be spread over "
-            f"{num_devices} devices; expected a multiple of {MOST_BUCKETS_PER_BATCH * num_devices}"
+            f"{num_devices} devices; expected a multiple of {MOST_BUCKETS_PER_BATCH * unit}"
         )

@@ -13,7 +13,7 @@ from xrdjax.config import TrainConfig
 from xrdjax.learning.models import build_model
 
 # Named streams of random numbers under a run's root key.
-STREAM_INITIAL, STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION = range(4)
+STREAM_INITIAL, STREAM_DATA, STREAM_DROPOUT, STREAM_VALIDATION, STREAM_VIEWS, STREAM_PICTURES = range(6)
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +27,13 @@ class TrainState:
     statistics: PyTree
     """Running means of batch normalisation; empty without it."""
     optimizer: PyTree
+    average: PyTree
+    """Running mean of the pair of parameters and statistics, with `optim.ema_decay`; None without it."""
+
+    @property
+    def predictor(self) -> tuple[PyTree, PyTree]:
+        """Return the parameters and statistics to predict with: the running mean if there is one."""
+        return (self.params, self.statistics) if self.average is None else self.average
 
 
 def initial_state(config: TrainConfig, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
@@ -41,6 +48,8 @@ def initial_state(config: TrainConfig, optimizer: optax.GradientTransformation) 
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
     def initialize(key: Key[Array, ""]) -> TrainState:
         params, statistics = (nnx.to_pure_dict(part) for part in split(key)[1:])
-        return TrainState(step=jnp.int32(0), params=params, statistics=statistics, optimizer=optimizer.init(params))
+        average = None if config.optim.ema_decay is None else (params, statistics)
+        moments = optimizer.init(params)
+        return TrainState(step=jnp.int32(0), params=params, statistics=statistics, optimizer=moments, average=average)
 
     return nnx.eval_shape(lambda: split(key))[0], initialize(key)

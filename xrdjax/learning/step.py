@@ -14,10 +14,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from xrdjax.config import TrainConfig
+from xrdjax.config import OptimConfig, TrainConfig
 from xrdjax.learning.losses import Sums, two_head_loss
 from xrdjax.learning.models import Logits
-from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, TrainState
+from xrdjax.learning.state import STREAM_DATA, STREAM_DROPOUT, STREAM_VIEWS, TrainState
 from xrdjax.patterns.device_store import DeviceStore
 from xrdjax.patterns.generate import Batch, draw_batch
 from xrdjax.patterns.planning import Plan
@@ -55,6 +55,7 @@ class Tally:
 
 
 Step = Callable[[TrainState, Tally, DeviceStore, Plan, Key[Array, ""]], tuple[TrainState, Tally]]
+Learn = Callable[[TrainState, Tally, Batch, Key[Array, ""]], tuple[TrainState, Tally]]
 
 
 def empty_tally() -> Tally:
@@ -76,26 +77,20 @@ def step_key(root: Key[Array, ""], stream: int, step: Array | int) -> Key[Array,
     return jax.random.fold_in(jax.random.fold_in(root, stream), step)
 
 
+def data_key(root: Key[Array, ""], step: Array | int, config: TrainConfig) -> Key[Array, ""]:
+    """Return the key of the batch that is drawn after `step` steps."""
+    return step_key(root, STREAM_DATA, step if config.repeat_after is None else step % config.repeat_after)
+
+
 def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Step:
     """Return the function that does `steps_per_dispatch` optimiser steps and adds them to a tally."""
+    learn = make_learn(graph, optimizer, config)
 
     def one_step(
         state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
     ) -> tuple[TrainState, Tally]:
-        batch = draw_batch(step_key(root, STREAM_DATA, state.step), store, plan, config.pattern, config.augment)
-        dropout = step_key(root, STREAM_DROPOUT, state.step)
-
-        def loss_of(params: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
-            model = nnx.merge(graph, params, state.statistics, copy=True)
-            logits = model(batch.image, batch.recipe.uvw, dropout)
-            loss, sums = two_head_loss(logits, batch, config.optim.label_smoothing)
-            return loss, (sums, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
-
-        (loss, (sums, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        new = TrainState(step=state.step + 1, params=params, statistics=statistics, optimizer=moments)
-        return _judge(state, new, loss, sums, optax.tree.norm(gradient), tally, config)
+        key = data_key(root, state.step, config)
+        return learn(state, tally, draw_batch(key, store, plan, config.pattern, config.augment), root)
 
     def many_steps(
         state: TrainState, tally: Tally, store: DeviceStore, plan: Plan, root: Key[Array, ""]
@@ -106,6 +101,49 @@ def make_step(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, conf
         return jax.lax.scan(following, (state, tally), length=config.steps_per_dispatch)[0]
 
     return one_step if config.steps_per_dispatch == 1 else many_steps
+
+
+def make_learn(graph: nnx.GraphDef, optimizer: optax.GradientTransformation, config: TrainConfig) -> Learn:
+    """Return the function that does one optimiser step on a batch that is already drawn."""
+
+    def learn(state: TrainState, tally: Tally, batch: Batch, root: Key[Array, ""]) -> tuple[TrainState, Tally]:
+        dropout = step_key(root, STREAM_DROPOUT, state.step)
+        num_seen = _num_seen(step_key(root, STREAM_VIEWS, state.step), config)
+
+        def loss_of(params: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
+            model = nnx.merge(graph, params, state.statistics, copy=True)
+            logits = model(batch.image, batch.recipe.uvw, dropout, config.views, num_seen)
+            loss, sums = two_head_loss(logits, batch, config.optim)
+            return loss, (sums, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
+
+        (loss, (sums, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = TrainState(
+            step=state.step + 1,
+            params=params,
+            statistics=statistics,
+            optimizer=moments,
+            average=_running_mean(state, (params, statistics), config.optim.ema_decay),
+        )
+        return _judge(state, new, loss, sums, optax.tree.norm(gradient), tally, config)
+
+    return learn
+
+
+def _num_seen(key: Key[Array, ""], config: TrainConfig) -> Int[Array, "crystals"] | None:
+    """Draw how many views of each crystal a training step shows."""
+    if config.views == 1:
+        return None
+    return jax.random.randint(key, (config.batch_size // config.views,), 1, config.views + 1)
+
+
+def _running_mean(state: TrainState, new: tuple[PyTree, PyTree], decay: float | None) -> PyTree:
+    """Return the running mean after a step. The first steps are forgotten faster, for they know least."""
+    if decay is None:
+        return None
+    share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return optax.incremental_update(new, state.average, share)
 
 
 def _judge(
@@ -140,7 +178,8 @@ def make_evaluate(graph: nnx.GraphDef, config: TrainConfig) -> Callable[..., tup
 
     def evaluate(state: TrainState, store: DeviceStore, plan: Plan, key: Key[Array, ""]) -> tuple[Batch, Logits, Sums]:
         batch = draw_batch(key, store, plan, config.pattern, config.augment)
-        logits = nnx.merge(graph, state.params, state.statistics, copy=True)(batch.image, batch.recipe.uvw)
-        return batch, logits, two_head_loss(logits, batch)[1]
+        model = nnx.merge(graph, *state.predictor, copy=True)
+        logits = model(batch.image, batch.recipe.uvw, views=config.views)
+        return batch, logits, two_head_loss(logits, batch, OptimConfig())[1]
 
     return evaluate

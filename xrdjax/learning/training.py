@@ -23,6 +23,7 @@ from xrdjax.learning.signals import StopRequest, noted_signals
 from xrdjax.learning.state import TrainState
 from xrdjax.learning.step import Tally
 from xrdjax.learning.validation import validate_state
+from xrdjax.learning.warm_start import warm_start
 from xrdjax.learning.workdir import check_present, check_workdir, claim_workdir
 from xrdjax.learning.writer import Writer
 from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH
@@ -62,7 +63,7 @@ def train(
 
 
 def _go_on(run: Run, workdir: Path, request: StopRequest, profile: range | None) -> None:
-    state, tally = resume(workdir, run.state) or (run.state, run.no_steps)
+    state, tally = resume(workdir, run.state) or (_beginning(run), run.no_steps)
     first_step, last_step = int(state.step), run.config.steps
     if first_step == last_step:
         log.info("%s: all %d steps are done", workdir, last_step)
@@ -71,6 +72,11 @@ def _go_on(run: Run, workdir: Path, request: StopRequest, profile: range | None)
     with Checkpoints(workdir, run.config) as checkpoints, Writer(workdir, first_step, run.config) as writer:
         progress = Progress(run.config, first_step, writer, profile)
         _loop(run, state, tally, progress, checkpoints, request)
+
+
+def _beginning(run: Run) -> TrainState:
+    origin = run.config.start_from
+    return run.state if origin is None else warm_start(run.state, Path(origin))
 
 
 def _loop(

@@ -11,6 +11,7 @@ from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.learning.losses import Sums
 from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.models import NUM_GROUPS, NUM_SYSTEMS, Logits
+from xrdjax.learning.optimizer import named_leaves
 from xrdjax.learning.run import Run
 from xrdjax.learning.state import STREAM_VALIDATION, TrainState
 from xrdjax.learning.step import step_key
@@ -29,9 +30,10 @@ def validate_state(run: Run, state: TrainState, step: int, writer: Writer) -> di
     for batch, logits, sums in _predicted(run, state):
         totals.append(sums)
         heads = (batch.space_group - 1, logits.space_group), (batch.crystal_system, logits.crystal_system)
-        labels.append([(np.asarray(true), np.asarray(scores.argmax(-1))) for true, scores in heads])
+        views = run.config.views
+        labels.append([(np.asarray(true[::views]), np.asarray(scores.argmax(-1))) for true, scores in heads])
         if len(labels) == 1:
-            _show(batch, labels[0][0][1] + 1, step, writer)
+            _show(batch, np.repeat(labels[0][0][1] + 1, views), step, writer)
     means = jax.tree.map(lambda *leaves: sum(leaves), *totals).means()
     scalars = {f"validation/{name}": value for name, value in means.items()}
     groups, systems = (
@@ -84,6 +86,5 @@ def _draw_confusions(
 
 def sampled_parameters(params: PyTree) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of each array of parameters and at most `SAMPLE` of its values, evenly spread."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
+    for name, leaf in named_leaves(params).items():
         yield name, np.asarray(leaf).ravel()[:: -(-leaf.size // SAMPLE)]

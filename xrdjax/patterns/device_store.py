@@ -5,7 +5,7 @@ picture takes as many atoms as its bucket holds, from its crystal's first atom o
 next crystal.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +71,21 @@ class Sample:
     """a, b, c as rows, Å."""
     reciprocal: Float[Array, "*batch 3 3"]
     """a*, b*, c* as rows, 1/Å."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class OwnPictures:
+    """All pictures of a folder on the device, and what they show."""
+
+    image: Float[Array, "n height width 1"]
+    space_group: Int[Array, "n"]
+    crystal_system: Int[Array, "n"]
+    uvw: Int[Array, "n 3"]
+    """Zone axes; 0 0 0 where not known."""
+    names: tuple[str, ...] = field(metadata={"static": True})
+    share: float = field(metadata={"static": True})
+    """Probability of each picture of a batch to be one of these."""
 
 
 def to_device(store: CrystalStore) -> DeviceStore:

@@ -26,11 +26,11 @@ from xrdjax.diffraction.structure_factor import Scatterers
 from xrdjax.diffraction.zone import ZonePlane, combine
 from xrdjax.patterns.augment import remove_atoms, substitute_atoms, substitute_species
 from xrdjax.patterns.changes import apply_changes
-from xrdjax.patterns.device_store import Cell, DeviceStore, Sample, make_samples, take_sample, to_device
+from xrdjax.patterns.device_store import Cell, DeviceStore, OwnPictures, Sample, make_samples, take_sample, to_device
 from xrdjax.patterns.draw import draw_plane, loop_limits, turn
 from xrdjax.patterns.mixture import training_source
 from xrdjax.patterns.planning import Bucket, Plan
-from xrdjax.patterns.recipe import Recipe, sample_recipe
+from xrdjax.patterns.recipe import STREAM_OWN, Recipe, sample_recipe
 
 T = TypeVar("T")
 STREAM_MADE_UP = 1000  # far from the few keys that `change_atoms` splits off
@@ -49,6 +49,8 @@ class Batch:
     crystal_system: Int[Array, "batch"]
     """Index in `CRYSTAL_SYSTEMS`, triclinic to cubic."""
     recipe: Recipe
+    own: Int[Array, "batch"] | None = None
+    """Number of the user's own picture that stands here instead of the drawn one, or −1."""
 
 
 def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) -> Batch:
@@ -63,8 +65,29 @@ def make_batch(key: Key[Array, ""], store: CrystalStore, config: TrainConfig) ->
 def draw_batch(
     key: Key[Array, ""], store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Batch:
-    """Sample a recipe and draw it. Traced; see `make_batch`."""
-    return draw_recipe(sample_recipe(key, plan, augment), store, plan, pattern, augment)
+    """Sample a recipe, draw it, and put the user's own pictures in. Traced; see `make_batch`."""
+    batch = draw_recipe(sample_recipe(key, plan, augment), store, plan, pattern, augment)
+    return batch if plan.own is None else _mix_in(jax.random.fold_in(key, STREAM_OWN), batch, plan.own)
+
+
+def _mix_in(key: Key[Array, ""], batch: Batch, own: OwnPictures) -> Batch:
+    """Return the batch with each picture exchanged, with the probability configured, for one of the user's, all as likely."""
+    for_places, for_pictures = jax.random.split(key)
+    size = batch.space_group.shape
+    is_own = jax.random.bernoulli(for_places, own.share, size)
+    number = jax.random.randint(for_pictures, size, 0, len(own.space_group))
+
+    def chosen(theirs: Array, drawn: Array) -> Array:
+        return jnp.where(jnp.expand_dims(is_own, range(1, drawn.ndim)), theirs[number], drawn)
+
+    return replace(
+        batch,
+        image=chosen(own.image, batch.image),
+        space_group=chosen(own.space_group, batch.space_group),
+        crystal_system=chosen(own.crystal_system, batch.crystal_system),
+        recipe=replace(batch.recipe, uvw=chosen(own.uvw, batch.recipe.uvw)),
+        own=jnp.where(is_own, number, -1),
+    )
 
 
 def draw_recipe(
@@ -77,15 +100,15 @@ def draw_recipe(
     """
     parts = by_bucket(recipe, plan)
     if jax.default_backend() == "cpu":
-        image = _draw_in_turn(parts, store, plan.buckets, pattern, augment)
-        recipe = interleave(parts)
+        image = _draw_in_turn(parts, store, plan, pattern, augment)
+        recipe = interleave(parts, plan.views)
     else:
         parts = [_spread_over_devices(part) for part in parts]
         pictures = [
             draw_at_once(part, store, bucket, pattern, augment)
             for part, bucket in zip(parts, plan.buckets, strict=True)
         ]
-        recipe, image = interleave(list(zip(parts, pictures, strict=True)))
+        recipe, image = interleave(list(zip(parts, pictures, strict=True)), plan.views)
     space_group = store.group_of(recipe.crystal)
     return Batch(
         image=image[..., None],
@@ -127,18 +150,16 @@ def draw_at_once(
 
 
 def _draw_in_turn(
-    parts: list[Recipe],
-    store: DeviceStore,
-    buckets: tuple[Bucket, ...],
-    pattern: PatternConfig,
-    augment: AugmentConfig,
+    parts: list[Recipe], store: DeviceStore, plan: Plan, pattern: PatternConfig, augment: AugmentConfig
 ) -> Float[Array, "batch height width"]:
     """Draw all parts, each device its stretch of every one, in the order of `interleave`."""
     mesh = jax.sharding.get_abstract_mesh()
-    draw = partial(_draw_stretch, buckets=buckets, pattern=pattern, augment=augment)
+    draw = partial(_draw_stretch, buckets=plan.buckets, views=plan.views, pattern=pattern, augment=augment)
     if "data" not in mesh.axis_names:
         return draw(parts, store)
-    if any(bucket.slots % mesh.shape["data"] for bucket in buckets):  # every device draws all of such a batch
+    if any(
+        bucket.slots % (plan.views * mesh.shape["data"]) for bucket in plan.buckets
+    ):  # every device draws all of such a batch
         return jax.shard_map(draw, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)(parts, store)
     specs = (PartitionSpec("data"), PartitionSpec())
     return jax.shard_map(draw, in_specs=specs, out_specs=PartitionSpec("data"), check_vma=False)(parts, store)
@@ -148,11 +169,12 @@ def _draw_stretch(
     parts: list[Recipe],
     store: DeviceStore,
     buckets: tuple[Bucket, ...],
+    views: int,
     pattern: PatternConfig,
     augment: AugmentConfig,
 ) -> Float[Array, "stretch height width"]:
     stops = np.cumsum([len(part.crystal) for part in parts])
-    place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1])))
+    place = jnp.argsort(interleave(jnp.split(jnp.arange(stops[-1]), stops[:-1]), views))
     return _draw_in_places(parts, jnp.split(place, stops[:-1]), store, buckets, pattern, augment)
 
 
@@ -248,12 +270,12 @@ def change_atoms(key: Key[Array, ""], cell: Cell, augment: AugmentConfig) -> Cel
     return replace(cell, species=species, occupancy=occupancy)
 
 
-def interleave(parts: list[T]) -> T:
-    """Join the parts of a batch such that any stretch of the result holds its share of each.
+def interleave(parts: list[T], views: int = 1) -> T:
+    """Join the parts of a batch such that any stretch of the result holds its share of each, views left together.
 
     Devices hold stretches of every part and of the result alike, so that no picture travels between them.
     """
-    groups = gcd(*(len(jax.tree.leaves(part)[0]) for part in parts))
+    groups = gcd(*(len(jax.tree.leaves(part)[0]) // views for part in parts))
 
     def join(*leaves: Array) -> Array:
         grouped = [leaf.reshape(groups, -1, *leaf.shape[1:]) for leaf in leaves]

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from xrdjax.config import AugmentConfig, Axis, PatternConfig, TrainConfig
 from xrdjax.crystals.procedural import FLATTEST, MAX_EDGE, MIN_HEIGHT, Factory
 from xrdjax.crystals.repertoire import make_repertoire
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.own_pictures import own_pictures
 from xrdjax.patterns.planning import MARGIN, MOST_BUCKETS_PER_BATCH, Plan, make_plan, plan_pairs, zone_axes
 from xrdjax.patterns.render import spot_reach
 
@@ -29,20 +30,32 @@ def training_source(
     crystals: CrystalStore, store: DeviceStore, training: Int[np.ndarray, "crystals"], config: TrainConfig
 ) -> tuple[DeviceStore, Plan]:
     """Return what training batches are drawn from: the store, with a factory where needed, and the plan."""
-    num_made_up = made_up_slots(config.data.mixture, config.batch_size)
+    num_made_up = config.views * made_up_slots(config.data.mixture, config.batch_size // config.views)
     num_stored = config.batch_size - num_made_up
     plans = []
     if num_stored:
+        drawn = balanced(training, crystals.space_group[training], config.data.balance)
         plans.append(
-            make_plan(store, training, config.pattern, config.augment, config.batch_size, num_slots=num_stored)
+            make_plan(store, drawn, config.pattern, config.augment, config.batch_size, num_stored, config.views)
         )
     if num_made_up:
         repertoire = make_repertoire(crystals, training, config.data.procedural, config.data.max_atoms)
         store = replace(store, factory=repertoire.factory)
         size = bounds_of_entries(repertoire.factory, repertoire.entries, config.pattern, config.augment)
-        plan = plan_pairs(-1 - repertoire.entries, size, config.pattern, num_made_up, config.batch_size, MOST_BUCKETS)
+        plan = plan_pairs(
+            -1 - repertoire.entries, size, config.pattern, num_made_up, config.batch_size, MOST_BUCKETS, config.views
+        )
         plans.append(replace(plan, buckets=tuple(replace(bucket, is_made_up=True) for bucket in plan.buckets)))
-    return store, plans[0] if len(plans) == 1 else join_plans(*plans)
+    plan = plans[0] if len(plans) == 1 else join_plans(*plans)
+    return store, replace(plan, own=own_pictures(config))
+
+
+def balanced(
+    crystals: Int[np.ndarray, "crystals"], space_group: Integer[np.ndarray, "crystals"], balance: float
+) -> Int[np.ndarray, "drawn"]:
+    """Return the crystals, those of smaller groups repeated: n crystals (largest n / n)^balance times, rounded."""
+    members = np.bincount(space_group)[space_group]
+    return np.repeat(crystals, np.rint((members.max() / members) ** balance).astype(int))
 
 
 def made_up_slots(mixture: float, batch_size: int) -> int:

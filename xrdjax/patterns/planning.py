@@ -11,7 +11,7 @@ pair keeps the same probability.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from xrdjax.diffraction.layer import layer_plane, layer_rows
 from xrdjax.diffraction.sphere import row_box
 from xrdjax.diffraction.structure_factor import ATOM_BLOCK, SPOT_BLOCK
 from xrdjax.diffraction.zone import ZonePlane, coprime_axis, plane_heights, zone_basis
-from xrdjax.patterns.device_store import DeviceStore
+from xrdjax.patterns.device_store import DeviceStore, OwnPictures
 from xrdjax.patterns.render import num_nodes
 
 NUM_BUCKETS = 8
@@ -69,8 +69,13 @@ class Plan:
     slot_offset: Float[Array, "slots"]
     slot_width: Float[Array, "slots"]
     buckets: tuple[Bucket, ...] = field(metadata={"static": True})
+    views: int = field(metadata={"static": True})
+    """Pictures of one crystal that stand together. If above 1, slots are crystals and the axis of a pair means nothing:
+    each view has another axis."""
     either_sign: bool = field(metadata={"static": True})
     """Draw [uvw] and [−u −v −w] with equal probability."""
+    own: OwnPictures | None = None
+    """Pictures that are not drawn."""
 
 
 def measure_pairs(
@@ -198,10 +203,11 @@ def make_plan(
     augment: AugmentConfig,
     batch_size: int,
     num_slots: int | None = None,
+    views: int = 1,
 ) -> Plan:
     """Plan batches of these crystals of the store, each along every zone axis of the configuration.
 
-    They share `num_slots` of a batch, all by default.
+    They share `num_slots` pictures of a batch, all by default; `views` of them, along different axes, show one crystal.
     """
     uvw = zone_axes(pattern)
     basis = np.stack([zone_basis(axis) for axis in uvw])
@@ -212,7 +218,8 @@ def make_plan(
     of_crystal = np.concatenate([np.asarray(store.num_atoms)[crystals, None], box], axis=1)[:, None]
     atoms_and_box = np.broadcast_to(of_crystal, (*bounds.shape[:2], 3))
     size = np.concatenate([atoms_and_box[..., :1], bounds, atoms_and_box[..., 1:]], axis=-1)
-    return plan_pairs(crystals, size, pattern, batch_size if num_slots is None else num_slots, batch_size)
+    num_slots = batch_size if num_slots is None else num_slots
+    return plan_pairs(crystals, size, pattern, num_slots, batch_size, views=views)
 
 
 def plan_pairs(
@@ -222,12 +229,15 @@ def plan_pairs(
     num_slots: int,
     batch_size: int,
     most_buckets: int | None = None,
+    views: int = 1,
 ) -> Plan:
     """Plan the slots of a batch that all pairs share, given bounds of each pair."""
     uvw = zone_axes(pattern)
     num_pixels = pattern.height * pattern.width
+    if views > 1:
+        size, num_slots, batch_size = size.max(1, keepdims=True), num_slots // views, batch_size // views
     order, buckets = cut_into_buckets(size.reshape(-1, 7), num_pixels, num_slots, batch_size, most_buckets)
-    crystal, axis = np.divmod(order, len(uvw))
+    crystal, axis = np.divmod(order, size.shape[1])
     edge = np.arange(num_slots + 1) * len(order)
     start, stop = edge[:-1] // num_slots, -(-edge[1:] // num_slots)
     return Plan(
@@ -238,7 +248,8 @@ def plan_pairs(
         slot_stop=jnp.asarray(stop, jnp.int32),
         slot_offset=jnp.asarray(edge[:-1] % num_slots / num_slots, jnp.float32),
         slot_width=jnp.full(num_slots, len(order) / num_slots, jnp.float32),
-        buckets=buckets,
+        buckets=tuple(replace(bucket, slots=bucket.slots * views) for bucket in buckets),
+        views=views,
         either_sign=pattern.max_index > 0,
     )
 

@@ -21,6 +21,7 @@ def evaluate(
     protocol: tuple[str, ...] = ("all",),
     crystals: Annotated[int, Gt(0)] | None = None,
     seed: Annotated[int, Ge(0)] = 0,
+    baseline: bool = True,
     compare: tuple[Path, ...] = (),
     out: Path = Path("compared"),
 ) -> None:
@@ -31,6 +32,7 @@ def evaluate(
         protocol: names of protocols (docs/evaluation.md), or all.
         crystals: at most this many crystals of each part; as many as the paper by default.
         seed: of the choice of crystals and of everything random that is done to them.
+        baseline: set nearest neighbours beside the network where axes are seen and unseen: 20 s for each axis.
         compare: directories of runs whose evaluation/report.json are set side by side.
         out: where the comparison is written.
     """
@@ -47,7 +49,7 @@ def evaluate(
     from xrdjax.evaluation.report import evaluate_run
 
     logging.basicConfig(level=logging.WARNING)
-    print(evaluate_run(workdir, protocol, crystals, seed))
+    print(evaluate_run(workdir, protocol, crystals, seed, baseline=baseline))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def run(name: str, arguments: tuple[str, ...], workdirs: Path) -> dict[str, obje
         "training_accuracy": {
             head: records_of(records, f"train/accuracy/{head}")[-1] for head in ("crystal_system", "space_group")
         },
-        "protocols": content["protocols"],
+        "protocols": {name: {"heads": table["heads"]} for name, table in content["protocols"].items()},
     }
 
 

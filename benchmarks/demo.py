@@ -45,7 +45,7 @@ def main() -> None:
         "batch_size": report["config"]["batch_size"],
         "crystals": report["crystals"],
         "patterns": report["patterns"],
-        "protocols": report["protocols"],
+        "protocols": {name: {"heads": table["heads"]} for name, table in report["protocols"].items()},
     })  # fmt: skip
 
 

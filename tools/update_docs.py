@@ -49,6 +49,16 @@ def demo() -> str:
     return "\n".join(rows) + "\n"
 
 
+def evaluation() -> str:
+    """Return what an evaluation by all protocols costs."""
+    result = _result("evaluation")
+    return (
+        f"All protocols: {result['patterns']:,} patterns of {result['crystals']:,} crystals in "
+        f"{_minutes(result['seconds'])} with the demo's network, start-up, nearest neighbours and report included; "
+        f"{_where(result)}.\n"
+    )
+
+
 def train_step() -> str:
     """Return the price of rendering in a training step."""
     result = _result("train_step")
@@ -375,6 +385,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         demo,
+        evaluation,
         open_hundred,
         train_step,
         kernel_phases,

@@ -57,6 +57,8 @@ class Answers:
     group_scores: Float[np.ndarray, "kept 230"]
     """Log-probabilities, of the requests whose scores were to be kept."""
     system_scores: Float[np.ndarray, "kept 7"]
+    features: Float[np.ndarray, "kept width"]
+    """What a network that was trained on several views makes its answer of; none of others."""
 
 
 def load_network(workdir: Path) -> Network:
@@ -92,15 +94,31 @@ def answer(
     mesh = jax.make_mesh((len(devices or jax.devices()),), ("data",), (AxisType.Auto,), devices=devices)
     walk = plan_walk(requests, network.store, pattern, BATCH)
     predict = _predictor(network, walk.buckets, pattern, seed, mesh)
-    row = np.cumsum(keeps_scores) - 1
-    group_ranks, system_ranks = (np.zeros((len(requests), BEST), np.uint8) for _ in range(2))
-    group_scores, system_scores = (np.zeros((int(keeps_scores.sum()), size), np.float32) for size in (230, 7))
+    kept_row = np.cumsum(keeps_scores) - 1
+    columns: list[np.ndarray] = []
     for place, said in _answered(walk, requests, predict, mesh.size):
-        group_ranks[place], system_ranks[place] = said[0] + 1, said[1]
+        columns = columns or [
+            _column(leaf, len(requests if n < 2 else kept_row[keeps_scores])) for n, leaf in enumerate(said)
+        ]
         kept = keeps_scores[place]
-        group_scores[row[place[kept]]], system_scores[row[place[kept]]] = said[2][kept], said[3][kept]
+        for n, (column, leaf) in enumerate(zip(columns, said, strict=True)):
+            rows, values = (place, leaf) if n < 2 else (kept_row[place[kept]], leaf[kept])
+            column[rows] = values
+    return _answers(columns)
+
+
+def _column(leaf: Shaped[np.ndarray, "batch ..."], length: int) -> Shaped[np.ndarray, "n ..."]:
+    return np.zeros((length, *leaf.shape[1:]), leaf.dtype)
+
+
+def _answers(columns: Sequence[Shaped[np.ndarray, "_ ..."]]) -> Answers:
+    groups, systems, group_scores, system_scores, features = columns
     return Answers(
-        group_ranks=group_ranks, system_ranks=system_ranks, group_scores=group_scores, system_scores=system_scores
+        group_ranks=(groups + 1).astype(np.uint8),
+        system_ranks=systems.astype(np.uint8),
+        group_scores=group_scores,
+        system_scores=system_scores,
+        features=features,
     )
 
 
@@ -116,20 +134,30 @@ def answer_pictures(
     network: Network, pictures: Float[np.ndarray, "n height width"], uvw: Int[np.ndarray, "n 3"]
 ) -> Answers:
     """Ask a network about finished pictures."""
-    ask = jax.jit(partial(_ask, network.graph))
+    ask = jax.jit(partial(_ask, network.graph, network.config.views))
     said = []
     for start in range(0, len(pictures), BATCH):
         some, axes = (_padded(values[start : start + BATCH]) for values in (pictures, uvw))
         stop = min(BATCH, len(pictures) - start)
         answers = jax.device_get(ask(network.params, network.statistics, some[..., None], axes))
         said.append([leaf[:stop] for leaf in answers])
-    groups, systems, group_scores, system_scores = (np.concatenate(leaves) for leaves in zip(*said, strict=True))
-    return Answers(
-        group_ranks=(groups + 1).astype(np.uint8),
-        system_ranks=systems.astype(np.uint8),
-        group_scores=group_scores,
-        system_scores=system_scores,
-    )
+    return _answers([np.concatenate(leaves) for leaves in zip(*said, strict=True)])
+
+
+def fuse_features(network: Network, features: Float[np.ndarray, "crystals views width"]) -> Answers:
+    """Return what the network makes of the first view of each crystal, the first two, and so on, view by view."""
+
+    @jax.jit
+    def classify(params: PyTree, statistics: PyTree, features: Array, num_seen: Array) -> tuple[Array, ...]:
+        model = nnx.merge(network.graph, params, statistics, copy=True)
+        return _ranked(model.classify(features, jnp.full(len(features), num_seen)), features[:, 0, :0])
+
+    every = [
+        jax.device_get(classify(network.params, network.statistics, features, jnp.int32(seen + 1)))
+        for seen in range(features.shape[1])
+    ]
+    by_crystal = (np.stack(leaves, axis=1) for leaves in zip(*every, strict=True))
+    return _answers([leaf.reshape(-1, leaf.shape[-1]) for leaf in by_crystal])
 
 
 def _padded(values: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "batch ..."]:
@@ -143,7 +171,7 @@ def _predictor(
         params: PyTree, statistics: PyTree, store: DeviceStore, requests: Requests, basis: Int[Array, "n 3 3"]
     ) -> tuple[Array, ...]:
         image = draw_in_order(recipes_of(requests, basis, seed), store, buckets, pattern)
-        return _ask(network.graph, params, statistics, image[..., None], requests.uvw)
+        return _ask(network.graph, network.config.views, params, statistics, image[..., None], requests.uvw)
 
     everywhere, shared = PartitionSpec(), PartitionSpec("data")
     specs = (everywhere, everywhere, everywhere, shared, shared)
@@ -154,15 +182,28 @@ def _predictor(
 
 def _ask(
     graph: nnx.GraphDef,
+    views: int,
     params: PyTree,
     statistics: PyTree,
     image: Float[Array, "n height width 1"],
     uvw: Int[Array, "n 3"],
 ) -> tuple[Array, ...]:
-    """Return ranks of groups, counted from 0, and systems, and the log-probabilities of both. Traced."""
-    logits: Logits = nnx.merge(graph, params, statistics, copy=True)(image, uvw)
+    """Return ranks of groups, counted from 0, and systems, the log-probabilities of both, and features. Traced."""
+    model = nnx.merge(graph, params, statistics, copy=True)
+    features = model.features(image, uvw)
+    logits = model.classify(features[:, None], jnp.ones(len(features), jnp.int32))
+    return _ranked(logits, features if views > 1 else features[:, :0])
+
+
+def _ranked(logits: Logits, features: Float[Array, "n width"]) -> tuple[Array, ...]:
     groups, systems = (jax.nn.log_softmax(scores) for scores in (logits.space_group, logits.crystal_system))
-    return jax.lax.top_k(groups, BEST)[1], jax.lax.top_k(systems, BEST)[1], groups, systems
+    return (
+        jax.lax.top_k(groups, BEST)[1],
+        jax.lax.top_k(systems, BEST)[1],
+        groups,
+        systems,
+        features.astype(jnp.float32),
+    )
 
 
 def _answered(

@@ -78,24 +78,28 @@ def _figures(report: Mapping, examples: Sequence[Example]) -> Iterator[tuple[str
 def protocols_figure(report: Mapping) -> Figure:
     """Return top-1 of every union of every protocol, with intervals."""
     rows = [
-        (f"{name}: {union}", heads, ceiling_of(result, union))
+        (f"{name}: {union}", heads, ceiling_of(result, union), result.get("neighbours", {}).get(union))
         for name, result in report["protocols"].items()
         for union, heads in result["unions"].items()
         if heads
     ]
     figure, axes = canvas("Top-1 accuracy", height=1.2 + 0.42 * len(rows))
     place = np.arange(len(rows))
-    for offset, head in ((-0.13, "crystal_system"), (0.13, "space_group")):
-        top1 = [100 * heads[head]["top1"] for _, heads, _ in rows]
-        low, high = np.array([heads[head]["interval"] for _, heads, _ in rows]).T * 100
-        axes.hlines(place + offset, low, high, color=HEAD_COLOUR[head], lw=2)
-        axes.plot(top1, place + offset, MARKERS[offset > 0], color=HEAD_COLOUR[head], ms=5, label=HEADS[head])
-        commonest = [100 * heads[head]["commonest"] for _, heads, _ in rows]
-        axes.plot(commonest, place + offset, "|", color=HEAD_COLOUR[head], ms=6)
-        most = [100 * ceiling[head]["top1"] for *_, ceiling in rows]
-        axes.vlines(most, place + offset - 0.16, place + offset + 0.16, color=HEAD_COLOUR[head], lw=2.2, alpha=0.5)
+    for offset, (head, colour) in zip((-0.13, 0.13), HEAD_COLOUR.items(), strict=True):
+        at = place + offset
+        top1, commonest = ([100 * heads[head][key] for _, heads, *_ in rows] for key in ("top1", "commonest"))
+        low, high = np.array([heads[head]["interval"] for _, heads, *_ in rows]).T * 100
+        axes.hlines(at, low, high, color=colour, lw=2)
+        axes.plot(top1, at, MARKERS[offset > 0], color=colour, ms=5, label=HEADS[head])
+        axes.plot(commonest, at, "|", color=colour, ms=6)
+        most = [100 * ceiling[head]["top1"] for *_, ceiling, _ in rows]
+        axes.vlines(most, at - 0.16, at + 0.16, color=colour, lw=2.2, alpha=0.5)
+        near = [np.nan if one is None else 100 * one[head]["top1"] for *_, one in rows]
+        axes.plot(near, at, "x", color=colour, ms=5)
     axes.plot([], [], "|", color="0.4", ms=6, label="commonest class")
     axes.plot([], [], "|", color="0.4", ms=10, mew=2.2, alpha=0.5, label="ceiling of symmetry")
+    if any(row[-1] for row in rows):
+        axes.plot([], [], "x", color="0.4", ms=5, label="nearest neighbours")
     axes.set_yticks(place, [textwrap.fill(name, 24) for name, *_ in rows], fontsize=8)
     axes.margins(y=0.02)
     axes.invert_yaxis()

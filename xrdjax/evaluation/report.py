@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,11 +19,20 @@ from xrdjax.config import from_json
 from xrdjax.crystals.selection import select_crystals
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.errors import ConfigError
-from xrdjax.evaluation.answers import Answers, Network, answer, answer_pictures, load_network, split_answers
+from xrdjax.evaluation.answers import (
+    Answers,
+    Network,
+    answer,
+    answer_pictures,
+    fuse_features,
+    load_network,
+    split_answers,
+)
 from xrdjax.evaluation.calibration import fit_temperature, reliability
 from xrdjax.evaluation.depletion import atoms_left, groups_left
 from xrdjax.evaluation.examples import Example, depletion_examples
 from xrdjax.evaluation.figures import SavedFigure, save_figures
+from xrdjax.evaluation.neighbours import neighbour_ranks
 from xrdjax.evaluation.page import as_page
 from xrdjax.evaluation.protocols import PROTOCOLS, Protocol, Subjects, make_protocol, validation
 from xrdjax.evaluation.requests import join_requests
@@ -43,6 +52,7 @@ from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.writer import Writer
 
 QUICK = ("seen", "unseen")
+BASELINED = QUICK
 VALIDATION = "validation"
 
 
@@ -52,11 +62,14 @@ def evaluate_run(
     max_crystals: int | None = None,
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
+    *,
+    baseline: bool = False,
 ) -> str:
     """Evaluate a run, write `evaluation/` in its workdir, and return a summary.
 
     `protocols` are names in `PROTOCOLS`, or "all"; at most `max_crystals`, by default the configuration's
-    `test_crystals`, of each part are asked about. Raises WorkdirError, ConfigError, StoreError.
+    `test_crystals`, of each part are asked about. `baseline` sets the nearest neighbours among the training crystals
+    beside the network in `seen` and `unseen`, for some 20 s an axis. Raises WorkdirError, ConfigError, StoreError.
     """
     started = time.monotonic()
     for name in protocols:
@@ -75,6 +88,10 @@ def evaluate_run(
     report = _head(network, workdir, seed, most, asked) | {"left_out": sorted(set(chosen) - set(asked))}
     report |= _results(network, asked, outcomes, seed)
     report["calibration"] = _calibration(outcomes, answers)
+    for name in BASELINED if baseline else ():
+        if name in asked:
+            result = report["protocols"][name]
+            result["neighbours"] = _neighbours(network, asked[name], outcomes[name], report["commonest"], seed)
     examples = _examples(network, asked["depletion"], outcomes["depletion"], seed) if "depletion" in asked else []
     report["depletion_examples"] = [example.as_dict() for example in examples]
     report["seconds"] = round(time.monotonic() - started, 1)
@@ -132,7 +149,15 @@ def _outcome(network: Network, protocol: Protocol, answers: Answers, seed: int) 
     )
     if not protocol.fuses:
         return outcome
-    return fused_outcome(outcome, answers.group_scores, answers.system_scores, len(protocol.conditions))
+    views = len(protocol.conditions)
+    if network.config.views == 1:
+        return fused_outcome(outcome, answers.group_scores, answers.system_scores, views)
+    fused = fuse_features(network, answers.features.reshape(-1, views, answers.features.shape[-1]))
+    return replace(
+        outcome,
+        space_group_ranks=fused.group_ranks.astype(int),
+        crystal_system_ranks=fused.system_ranks.astype(int),
+    )
 
 
 def _examples(network: Network, protocol: Protocol, outcome: Outcome, seed: int) -> list[Example]:
@@ -174,6 +199,7 @@ def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[
             | {"ceilings": protocol_ceilings(protocol, outcomes[name], network.crystals)}
             for name, protocol in shown.items()
         },
+        "commonest": commonest,
         "detailed": first,
         "structure_types": {
             "all": heads(main, commonest, seed),
@@ -185,6 +211,17 @@ def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[
         "hands": hand_confusion(main),
         "confusion": {name: _confusion(outcomes[name]) for name in shown if name in QUICK or name == first},
     }
+
+
+def _neighbours(
+    network: Network, protocol: Protocol, outcome: Outcome, commonest: Mapping[str, int], seed: int
+) -> dict[str, dict]:
+    """Return what the likest training patterns reach, of each union."""
+    crystals, config = network.crystals, network.config
+    training = select_crystals(crystals, config.data, "train")
+    ranks = neighbour_ranks(crystals, training, outcome.crystal, outcome.uvw, config.pattern)
+    theirs = replace(outcome, space_group_ranks=ranks.space_group, crystal_system_ranks=ranks.crystal_system)
+    return protocol_results(protocol, theirs, commonest, seed)["unions"]
 
 
 def _confusion(outcome: Outcome) -> dict:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from xrdjax.config import TrainConfig, differences
 from xrdjax.errors import ConfigError, XrdjaxError
-from xrdjax.evaluation.report import HEADS, evaluate_run
+from xrdjax.evaluation.report import evaluate_run
+from xrdjax.evaluation.results import HEADS
 from xrdjax.learning.training import train
 from xrdjax.learning.workdir import check_workdir
 

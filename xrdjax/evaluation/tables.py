@@ -92,21 +92,25 @@ def _summary(report: Mapping) -> Table:
                 cells = [f"{group['patterns']:,}"]
                 for head, figures in heads.items():
                     cells += [_with_interval(figures), *(percent(figures[key]) for key in ("top3", "weighted"))]
-                    cells += [percent(figures["commonest"]), percent(most[head]["top1"])]
+                    near = result.get("neighbours", {}).get(union)
+                    cells += [percent(figures["commonest"]), "" if near is None else percent(near[head]["top1"])]
+                    cells += [percent(most[head]["top1"])]
                 rows.append(
                     (f"{name}: {union}", *cells, *(percent(group[key]) for key in ("zone_class", "friedel_class")))
                 )
     return Table(
         title="All protocols",
         note="Top-1 with the middle 95 % of 500 samples of the crystals; weighted is the mean over the classes. "
-        "Commonest: what always naming the class that is commonest among the training crystals reaches. Ceiling: the "
+        "Commonest: what always naming the class that is commonest among the training crystals reaches. Neighbours: "
+        "what the training pattern along the same axis whose spots are most alike would say. Ceiling: the "
         "most that symmetry and absent reflections of the unchanged crystal's picture can tell (of all its pictures "
         "for views); cell sizes and intensities can tell more. Same picture: right, or for a group whose picture along "
         "this axis has the same symmetry and absences. Same class: right, or for one that Friedel's law hides.",
         columns=(
             "protocol and what is counted", "patterns",
-            "crystal system, top-1", "top-3", "weighted", "commonest", "ceiling",
-            "space group, top-1", "top-3", "weighted", "commonest", "ceiling", "same picture", "same class",
+            "crystal system, top-1", "top-3", "weighted", "commonest", "neighbours", "ceiling",
+            "space group, top-1", "top-3", "weighted", "commonest", "neighbours", "ceiling",
+            "same picture", "same class",
         ),
         rows=rows,
     )  # fmt: skip

@@ -25,7 +25,7 @@ def compare_runs(workdirs: Sequence[Path], out: Path) -> str:
     reports = {_name(workdir, workdirs): _report(workdir) for workdir in workdirs}
     tables = [_settings(reports), *(_accuracies(reports, head) for head in HEADS), _structure_types(reports)]
     out.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE):  # ty: ignore[invalid-argument-type]
         figures = [saved_figure(head, f"Top-1, {name}", _figure(reports, head), out) for head, name in HEADS.items()]
     title, heading = "Runs compared", "Intervals: the middle 95 % of 500 samples of the crystals."
     lines = [f"# {title}", "", heading, "All figures in %.", ""]

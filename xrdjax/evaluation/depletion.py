@@ -18,7 +18,7 @@ from xrdjax.crystals.crystal import Crystal
 from xrdjax.crystals.found_group import found_group
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.evaluation.requests import Requests, bases_of, recipes_of
-from xrdjax.patterns.changes import NEAR, SITES, apply_changes
+from xrdjax.patterns.changes import NEAR, SITES, AtomChanges, apply_changes
 from xrdjax.patterns.device_store import DeviceStore, take_cell
 
 Target = Literal["bcc", "fcc"]
@@ -70,8 +70,8 @@ def atoms_left(requests: Requests, store: DeviceStore, seed: int) -> Bool[np.nda
     recipes = recipes_of(requests, jnp.asarray(bases_of(requests.uvw)), seed)
 
     @jax.jit
-    def occupancies(crystal: jax.Array, key: jax.Array, changes: object) -> jax.Array:
-        def one(crystal: jax.Array, key: jax.Array, changes: object) -> jax.Array:
+    def occupancies(crystal: jax.Array, key: jax.Array, changes: AtomChanges) -> jax.Array:
+        def one(crystal: jax.Array, key: jax.Array, changes: AtomChanges) -> jax.Array:
             return apply_changes(key, take_cell(store, crystal, size), store.num_atoms[crystal], changes).occupancy
 
         return jax.vmap(one)(crystal, key, changes)

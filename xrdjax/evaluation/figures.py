@@ -43,7 +43,7 @@ def save_figures(report: Mapping, examples: Sequence[Example], folder: Path) -> 
     """Draw all figures of a report and write them as PNG into a folder."""
     for old in folder.glob("figure_*.png"):
         old.unlink()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE):  # ty: ignore[invalid-argument-type]
         return [saved_figure(name, title, figure, folder) for name, title, figure in _figures(report, examples)]
 
 

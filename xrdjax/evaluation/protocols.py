@@ -27,6 +27,7 @@ from xrdjax.patterns.changes import SITES
 STRAINED_AXES: tuple[Axis, ...] = ((1, 0, 0), (1, 1, 1))
 """The two axes along which the paper strains, substitutes and depletes."""
 PART_NAMES: Mapping[Part, str] = {"test": "held out", "train": "training", "validation": "validation"}
+BOTH: tuple[Part, ...] = ("test", "train")
 PAPER_ROTATED, PAPER_SUBSTITUTED, SMALLEST_SUBSTITUTED = 10_000, 6305, 100
 RANDOM_AXES = 4  # of each crystal
 VIEWED, CHANGED, TILTED, DEPLETED = 1000, 1000, 500, 50  # crystals where the paper states no number
@@ -93,7 +94,7 @@ class Subjects:
         return np.random.default_rng([self.seed, *stream.encode()])
 
 
-Change = Callable[[float, Int[np.ndarray, "crystals"]], dict[str, Shaped[np.ndarray, "..."] | float | bool]]
+Change = Callable[[float, Int[np.ndarray, "crystals"]], Mapping[str, Shaped[np.ndarray, "..."] | float | bool]]
 
 
 def make_protocol(name: str, subjects: Subjects) -> Protocol:
@@ -155,7 +156,7 @@ def _random_axes(subjects: Subjects) -> Protocol:
 def _orientations(subjects: Subjects) -> Protocol:
     levels = (0.0, 0.25, 0.5, 1.0, 2.0)
     title = "Held-out crystals, the beam tilted off an axis"
-    chosen = {"test": subjects.choose("test", TILTED)}
+    chosen: dict[Part, Int[np.ndarray, "_"]] = {"test": subjects.choose("test", TILTED)}
     protocol = _changed(title, subjects, chosen, levels, ("tilt", "°"), lambda level, crystals: {})
     azimuth = dict(
         zip(chosen["test"].tolist(), subjects.random("tilt").uniform(0, 360, len(chosen["test"])), strict=True)
@@ -192,7 +193,7 @@ def _strain(subjects: Subjects) -> Protocol:
     return _changed(
         "Cubic crystals, strained in all directions alike",
         subjects,
-        {part: subjects.choose(part, fitting=is_cubic) for part in ("test", "train")},
+        {part: subjects.choose(part, fitting=is_cubic) for part in BOTH},
         (-10.0, -5.0, 0.0, 5.0, 10.0),
         ("strain", "%"),
         lambda level, crystals: {"deformation": np.eye(3) * (1 + level / 100)},
@@ -216,7 +217,7 @@ def _substitution(subjects: Subjects) -> Protocol:
     return _changed(
         f"Atoms substituted in cells of at least {SMALLEST_SUBSTITUTED}",
         subjects,
-        {part: subjects.choose(part, PAPER_SUBSTITUTED, is_large) for part in ("test", "train")},
+        {part: subjects.choose(part, PAPER_SUBSTITUTED, is_large) for part in BOTH},
         (0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0),
         ("substituted atoms", "%"),
         lambda level, crystals: {"substituted": level / 100},
@@ -227,7 +228,7 @@ def _species(subjects: Subjects) -> Protocol:
     return _changed(
         "All species exchanged for others, the symmetry kept",
         subjects,
-        {part: subjects.choose(part, CHANGED) for part in ("test", "train")},
+        {part: subjects.choose(part, CHANGED) for part in BOTH},
         (0.0, 100.0),
         ("exchanged species", "%"),
         lambda level, crystals: {"exchanged": level > 0},

@@ -52,7 +52,6 @@ from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.writer import Writer
 
 QUICK = ("seen", "unseen")
-BASELINED = QUICK
 VALIDATION = "validation"
 
 
@@ -86,12 +85,8 @@ def evaluate_run(
     answers = _ask(network, asked, seed, devices)
     outcomes = {name: _outcome(network, protocol, answers[name], seed) for name, protocol in asked.items()}
     report = _head(network, workdir, seed, most, asked) | {"left_out": sorted(set(chosen) - set(asked))}
-    report |= _results(network, asked, outcomes, seed)
+    report |= _results(network, asked, outcomes, seed, baseline=baseline)
     report["calibration"] = _calibration(outcomes, answers)
-    for name in BASELINED if baseline else ():
-        if name in asked:
-            result = report["protocols"][name]
-            result["neighbours"] = _neighbours(network, asked[name], outcomes[name], report["commonest"], seed)
     examples = _examples(network, asked["depletion"], outcomes["depletion"], seed) if "depletion" in asked else []
     report["depletion_examples"] = [example.as_dict() for example in examples]
     report["seconds"] = round(time.monotonic() - started, 1)
@@ -129,19 +124,19 @@ def _ask(
         if protocol.tilt_deg is not None:
             pattern = network.config.pattern
             pictures = tilted_pictures(protocol.requests, protocol.tilt_deg, network.crystals, pattern)
-            answers[name] = answer_pictures(network, pictures, protocol.requests.uvw)
+            answers[name] = answer_pictures(network, pictures, np.asarray(protocol.requests.uvw))
     return answers
 
 
 def _outcome(network: Network, protocol: Protocol, answers: Answers, seed: int) -> Outcome:
-    crystal = protocol.requests.crystal
+    crystal, uvw = np.asarray(protocol.requests.crystal), np.asarray(protocol.requests.uvw)
     group = network.crystals.space_group[crystal].astype(int)
     if protocol.requests.spared.any():
         left = atoms_left(protocol.requests, network.store, seed)
         group = groups_left(protocol.requests, left, network.crystals)
     outcome = Outcome(
         crystal=crystal,
-        uvw=protocol.requests.uvw,
+        uvw=uvw,
         condition=protocol.condition,
         space_group=group,
         space_group_ranks=answers.group_ranks.astype(int),
@@ -182,7 +177,9 @@ def _head(network: Network, workdir: Path, seed: int, most: int | None, asked: M
     }
 
 
-def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[str, Outcome], seed: int) -> dict:
+def _results(
+    network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[str, Outcome], seed: int, *, baseline: bool
+) -> dict:
     training = select_crystals(network.crystals, network.config.data, "train")
     group = network.crystals.space_group[training].astype(int)
     commonest = {
@@ -197,6 +194,7 @@ def _results(network: Network, asked: Mapping[str, Protocol], outcomes: Mapping[
         "protocols": {
             name: protocol_results(protocol, outcomes[name], commonest, seed)
             | {"ceilings": protocol_ceilings(protocol, outcomes[name], network.crystals)}
+            | (_neighbours(network, protocol, outcomes[name], commonest, seed) if baseline and name in QUICK else {})
             for name, protocol in shown.items()
         },
         "commonest": commonest,
@@ -221,7 +219,7 @@ def _neighbours(
     training = select_crystals(crystals, config.data, "train")
     ranks = neighbour_ranks(crystals, training, outcome.crystal, outcome.uvw, config.pattern)
     theirs = replace(outcome, space_group_ranks=ranks.space_group, crystal_system_ranks=ranks.crystal_system)
-    return protocol_results(protocol, theirs, commonest, seed)["unions"]
+    return {"neighbours": protocol_results(protocol, theirs, commonest, seed)["unions"]}
 
 
 def _confusion(outcome: Outcome) -> dict:
@@ -239,11 +237,11 @@ def _calibration(outcomes: Mapping[str, Outcome], answers: Mapping[str, Answers]
     calibration = {}
     for head, name, first in (("space_group", "group_scores", 1), ("crystal_system", "system_scores", 0)):
         temperature = fit_temperature(getattr(answers[VALIDATION], name), getattr(outcomes[VALIDATION], head) - first)
-        calibration[head] = {"temperature": temperature}
+        states = {}
         if "seen" in outcomes:
             scores, true = getattr(answers["seen"], name), getattr(outcomes["seen"], head) - first
-            for state, value in (("before", 1.0), ("after", temperature)):
-                calibration[head][state] = asdict(reliability(scores, true, value))
+            states = {"before": reliability(scores, true), "after": reliability(scores, true, temperature)}
+        calibration[head] = {"temperature": temperature} | {state: asdict(one) for state, one in states.items()}
     return calibration
 
 

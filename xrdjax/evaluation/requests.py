@@ -119,9 +119,9 @@ def recipes_of(requests: Requests, basis: Int[Array, "n 3 3"], seed: int) -> Rec
     )
 
 
-def bases_of(uvw: Int[np.ndarray, "n 3"]) -> Int[np.ndarray, "n 3 3"]:
+def bases_of(uvw: Int[Numbers, "n 3"]) -> Int[np.ndarray, "n 3 3"]:
     """Return `zone_basis` of every axis."""
-    axes, which = np.unique(uvw, axis=0, return_inverse=True)
+    axes, which = np.unique(np.asarray(uvw), axis=0, return_inverse=True)
     return np.array([zone_basis(tuple(axis)) for axis in axes.tolist()], np.int32)[which.ravel()]
 
 
@@ -150,7 +150,7 @@ def _measure(requests: Requests, store: DeviceStore, pattern: PatternConfig) -> 
 
 
 def _over_all(
-    function: Callable[[tuple[Array, ...]], Array], each: tuple[np.ndarray, ...]
+    function: Callable[[tuple[Array, ...]], Array], each: tuple[Numbers, ...]
 ) -> Int[np.ndarray, "n *size"]:
     """Return what a function of one request gives for all of them."""
     mapped = jax.jit(lambda each: jax.lax.map(function, each, batch_size=MEASURED_AT_ONCE))

@@ -39,10 +39,10 @@ def tilted_pictures(
 def _tilted_picture(
     requests: Requests, number: int, tilt_deg: Float[np.ndarray, "2"], crystals: CrystalStore, pattern: PatternConfig
 ) -> Float[np.ndarray, "height width"]:
-    crystal = crystals.crystal(int(requests.crystal[number]))
-    direction = tilted_direction(crystal, requests.uvw[number], *tilt_deg.tolist())
+    crystal, uvw = crystals.crystal(int(requests.crystal[number])), np.asarray(requests.uvw[number])
+    direction = tilted_direction(crystal, uvw, *tilt_deg.tolist())
     spots = list_still(crystal, direction, pattern, RELROD, 0.0, "float32")
-    angle = requests.angle[number] - _turn_of_frame(crystal, requests.uvw[number], direction)
+    angle = requests.angle[number] - _turn_of_frame(crystal, uvw, direction)
     return render_spots(spots.xy, spots.intensity, pattern, angle_deg=math.degrees(angle))
 
 

@@ -89,9 +89,10 @@ def answer(
     seed: int,
     devices: Sequence[jax.Device] | None = None,
 ) -> Answers:
-    """Ask a network; show progress. The answers are the same on any number of devices."""
+    """Ask a network; show progress. The answers are the same on any number of devices, by default all of this process."""
     pattern = replace(network.config.pattern, occupancy=True, debye_waller=True)  # off where the store has it off
-    mesh = jax.make_mesh((len(devices or jax.devices()),), ("data",), (AxisType.Auto,), devices=devices)
+    devices = devices or jax.local_devices()
+    mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
     walk = plan_walk(requests, network.store, pattern, BATCH)
     predict = _predictor(network, walk.buckets, pattern, seed, mesh)
     kept_row = np.cumsum(keeps_scores) - 1
@@ -171,7 +172,9 @@ def _predictor(
         params: PyTree, statistics: PyTree, store: DeviceStore, requests: Requests, basis: Int[Array, "n 3 3"]
     ) -> tuple[Array, ...]:
         image = draw_in_order(recipes_of(requests, basis, seed), store, buckets, pattern)
-        return _ask(network.graph, network.config.views, params, statistics, image[..., None], jnp.asarray(requests.uvw))
+        return _ask(
+            network.graph, network.config.views, params, statistics, image[..., None], jnp.asarray(requests.uvw)
+        )
 
     everywhere, shared = PartitionSpec(), PartitionSpec("data")
     specs = (everywhere, everywhere, everywhere, shared, shared)

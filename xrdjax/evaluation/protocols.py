@@ -19,7 +19,6 @@ from xrdjax.crystals.selection import select_crystals
 from xrdjax.crystals.splits import PARTS, Part
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.zone import coprime_axis
-from xrdjax.errors import ConfigError
 from xrdjax.evaluation.depletion import depletable
 from xrdjax.evaluation.requests import Requests, join_requests, make_requests
 from xrdjax.patterns.changes import SITES
@@ -98,9 +97,7 @@ Change = Callable[[float, Int[np.ndarray, "crystals"]], Mapping[str, Shaped[np.n
 
 
 def make_protocol(name: str, subjects: Subjects) -> Protocol:
-    """Return a protocol by its name. Raises ConfigError for a name that there is not."""
-    if name not in PROTOCOLS:
-        raise ConfigError(f"protocol '{name}': expected one of all, {', '.join(PROTOCOLS)}")
+    """Return a protocol by its name, a key of `PROTOCOLS`."""
     return PROTOCOLS[name](subjects)
 
 

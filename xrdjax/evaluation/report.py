@@ -71,20 +71,13 @@ def evaluate_run(
     beside the network in `seen` and `unseen`, for some 20 s an axis. Raises WorkdirError, ConfigError, StoreError.
     """
     started = time.monotonic()
-    for name in protocols:
-        if name not in PROTOCOLS and name != "all":
-            raise ConfigError(f"protocol '{name}': expected one of all, {', '.join(PROTOCOLS)}")
+    names = _chosen(protocols)
     network = load_network(workdir)
     most = network.config.test_crystals if max_crystals is None else max_crystals
-    subjects = Subjects(store=network.crystals, config=network.config, seed=seed, most=most)
-    chosen = {name: make_protocol(name, subjects) for name in PROTOCOLS if name in protocols or "all" in protocols}
-    asked = {name: protocol for name, protocol in chosen.items() if len(protocol.requests)}
-    if not asked:
-        raise ConfigError(f"protocol '{next(iter(chosen))}': no crystal or axis of this run fits; choose another one")
-    asked[VALIDATION] = validation(subjects)
+    asked = _fitting(names, Subjects(store=network.crystals, config=network.config, seed=seed, most=most))
     answers = _ask(network, asked, seed, devices)
     outcomes = {name: _outcome(network, protocol, answers[name], seed) for name, protocol in asked.items()}
-    report = _head(network, workdir, seed, most, asked) | {"left_out": sorted(set(chosen) - set(asked))}
+    report = _head(network, workdir, seed, most, asked) | {"left_out": [name for name in names if name not in asked]}
     report |= _results(network, asked, outcomes, seed, baseline=baseline)
     report["calibration"] = _calibration(outcomes, answers)
     examples = _examples(network, asked["depletion"], outcomes["depletion"], seed) if "depletion" in asked else []
@@ -109,6 +102,22 @@ def write_report(report: dict, figures: list[SavedFigure], folder: Path) -> str:
     return (
         f"{as_summary(report)}\n{folder / 'report.html'} has all tables and figures, and so have report.md and .json.\n"
     )
+
+
+def _chosen(protocols: tuple[str, ...]) -> list[str]:
+    for name in protocols:
+        if name not in PROTOCOLS and name != "all":
+            raise ConfigError(f"protocol '{name}': expected one of all, {', '.join(PROTOCOLS)}")
+    return [name for name in PROTOCOLS if name in protocols or "all" in protocols]
+
+
+def _fitting(names: list[str], subjects: Subjects) -> dict[str, Protocol]:
+    """Return the protocols that ask for anything, and the one of validation."""
+    every = {name: make_protocol(name, subjects) for name in names}
+    asked = {name: protocol for name, protocol in every.items() if len(protocol.requests)}
+    if not asked:
+        raise ConfigError(f"protocol '{names[0]}': no crystal or axis of this run fits; choose another one")
+    return asked | {VALIDATION: validation(subjects)}
 
 
 def _ask(

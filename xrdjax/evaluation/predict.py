@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
@@ -23,7 +22,8 @@ from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.errors import ModelError, PictureError
 from xrdjax.learning.model_file import ModelCard, Weights, load_weights, run_weights
-from xrdjax.patterns.reading import Reading, View, check_reading, read_view
+from xrdjax.patterns.reading import View, read_view
+from xrdjax.patterns.reading_options import Reading, check_reading
 
 Source = str | Path | Shaped[np.ndarray, "..."]
 HEADS = ("crystal_system", "space_group")
@@ -129,10 +129,15 @@ class Model:
         """Return logits of both heads, over temperatures, of crystals of which each has `views` pictures in a row."""
         fused = views if self.config.views > 1 else 1
         size = max(AT_ONCE // fused, 1) * fused
-        parts = [self._call(images[start : start + size], uvw[start : start + size], fused) for start in range(0, len(images), size)]
+        parts = [
+            self._call(images[start : start + size], uvw[start : start + size], fused)
+            for start in range(0, len(images), size)
+        ]
         logits = {head: np.concatenate([part[head] for part in parts]) for head in HEADS}
         if views > fused:
-            logits = {head: _log_softmax(value).reshape(-1, views, value.shape[1]).mean(1) for head, value in logits.items()}
+            logits = {
+                head: _log_softmax(value).reshape(-1, views, value.shape[1]).mean(1) for head, value in logits.items()
+            }
         return logits
 
     def _call(

@@ -1,7 +1,7 @@
 """A trained network as one file: weights in safetensors form, with its configuration and a card of what it is.
 
-Parameters and running means have the names of their places in the network, such as `params.blocks.0.convolutions.0.kernel`.
-Arrays of two and more axes can be kept in half the size as bfloat16, or in a quarter as int8 with one float32 scale for
+Parameters and running means have the names of their places in the network, such as
+`params.blocks.0.convolutions.0.kernel`. Arrays of two and more axes can be kept in half the size as bfloat16, or in a quarter as int8 with one float32 scale for
 each channel of the last axis, NAME.scale; all others stay float32. The header holds configuration and card as JSON;
 the card lies beside the file, too, for people to read. Nothing in it is code.
 """
@@ -14,7 +14,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int8, PyTree
 from safetensors import SafetensorError, safe_open
@@ -87,10 +86,14 @@ def load_weights(path: Path) -> Weights:
         with safe_open(str(path), framework="flax") as file:
             metadata = file.metadata() or {}
             if HEADER not in metadata:
-                raise ModelError(f"{path}: a safetensors file, but no network of xrdjax; make one by xrdjax export-model")
+                raise ModelError(
+                    f"{path}: a safetensors file, but no network of xrdjax; make one by xrdjax export-model"
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read as a network ({error}); give a run's directory or a *.safetensors") from None
+        raise ModelError(
+            f"{path}: cannot be read as a network ({error}); give a run's directory or a *.safetensors"
+        ) from None
     config, card = _header(metadata[HEADER], path)
     graph, params, statistics = _abstract(config)
     return Weights(config=config, card=card, graph=graph, **_filled(params, statistics, arrays, path))
@@ -123,7 +126,7 @@ def _stored(name: str, value: Array, precision: Precision) -> dict[str, Array]:
 def _filled(params: PyTree, statistics: PyTree, arrays: dict[str, Array], path: Path) -> dict[str, PyTree]:
     """Return both trees with the file's arrays in place of shapes. Raises ModelError unless all are there and fit."""
 
-    def take(name: str, like: jax.ShapeDtypeStruct) -> Array:
+    def take(name: str, like: Array) -> Array:
         if name not in arrays or arrays[name].shape != like.shape:
             found = arrays[name].shape if name in arrays else "nothing"
             raise ModelError(f"{path}: {name}: the configuration wants {like.shape}, the file holds {found}")
@@ -139,7 +142,9 @@ def _abstract(config: TrainConfig) -> tuple[nnx.GraphDef, PyTree, PyTree]:
     """Return structure and shapes of the configured network; nothing is calculated."""
 
     def split() -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-        return nnx.split(build_model(config.model, config.pattern, jax.random.key(0)), nnx.Param, ...)
+        network = build_model(config.model, config.pattern, jax.random.key(0))
+        graph, params, statistics = nnx.split(network, nnx.Param, ...)
+        return graph, params, statistics
 
     graph, params, statistics = nnx.eval_shape(split)
     return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)

@@ -60,7 +60,7 @@ class Picture:
     row: tuple[str | int, ...]
 
 
-def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOptions()) -> int:  # noqa: B008 (frozen)
+def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOptions()) -> int:
     """Write pictures and `labels.csv` of a configuration's crystals into a directory, and return their number.
 
     Shows progress. Raises XrdjaxError if the directory holds something else, or a library is missing.
@@ -77,7 +77,9 @@ def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOption
     _claim(config, out, options)
     store = to_device(crystals)
     plan = make_plan(store, chosen, config.pattern, config.augment, config.batch_size)
-    draw = partial(jax.jit(_draw, static_argnames=("pattern", "augment")), pattern=config.pattern, augment=config.augment)
+    draw = partial(
+        jax.jit(_draw, static_argnames=("pattern", "augment")), pattern=config.pattern, augment=config.augment
+    )
     key = jax.random.fold_in(jax.random.key(config.seed), STREAM_EXPORT)
     batches = num_walk_batches(plan)
     step = -(-options.shard // config.batch_size)
@@ -90,7 +92,12 @@ def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOption
 
 
 def _draw(
-    key: Key[Array, ""], store: DeviceStore, plan: Plan, number: Int[Array, ""], pattern: PatternConfig, augment: AugmentConfig
+    key: Key[Array, ""],
+    store: DeviceStore,
+    plan: Plan,
+    number: Int[Array, ""],
+    pattern: PatternConfig,
+    augment: AugmentConfig,
 ) -> tuple[Batch, Bool[Array, "slots"]]:
     recipe, is_new = walk_recipe(jax.random.fold_in(key, number), number, plan, augment)
     return draw_recipe(recipe, store, plan, pattern, augment), interleave(by_bucket(is_new, plan))

@@ -1,8 +1,8 @@
 """Where the centre of a pattern is: the point about which the picture is its own inversion.
 
 A zero layer of reciprocal space looks the same turned by half a turn about its origin (Friedel's law; anomalous
-scattering disturbs intensities only a little). The convolution of a picture with itself, Σ I(x) I(s − x), never exceeds Σ I²
-and reaches it only at s = twice the centre. About another node of the lattice the pattern's edge has no partner. The
+scattering disturbs intensities only a little). The convolution of a picture with itself, Σ I(x) I(s − x), never
+exceeds Σ I² and reaches it only at s = twice the centre. About another node of the lattice the pattern's edge has no partner. The
 sum is divided by what the overlapping parts hold, so that a picture that is cut off on one side keeps its centre.
 """
 

@@ -40,10 +40,14 @@ def grey_values(values: Shaped[np.ndarray, "..."], name: str) -> Float[np.ndarra
     if values.dtype.kind not in "buif" or values.ndim not in (2, 3):
         raise PictureError(f"{name}: an array {values.shape} of {values.dtype}; expected real numbers, height × width")
     if values.ndim == 3 and values.shape[2] not in (1, 2, 3, 4):
-        raise PictureError(f"{name}: an array {values.shape}; expected height × width, or with 1 to 4 colours as last axis")
+        raise PictureError(
+            f"{name}: an array {values.shape}; expected height × width, or with 1 to 4 colours as last axis"
+        )
     if min(values.shape[:2]) < SMALLEST_SIDE or values.shape[0] * values.shape[1] > MOST_PIXELS:
         height, width = values.shape[:2]
-        raise PictureError(f"{name}: {width} × {height} pixels; expected {SMALLEST_SIDE} a side to {MOST_PIXELS:,} in all")
+        raise PictureError(
+            f"{name}: {width} × {height} pixels; expected {SMALLEST_SIDE} a side to {MOST_PIXELS:,} in all"
+        )
     invalid = np.zeros(values.shape, bool)
     if values.dtype.kind in "if":
         invalid = values < 0 if values.dtype.kind == "i" else ~np.isfinite(values)

@@ -84,10 +84,8 @@ def test_a_picture_that_was_enlarged_is_read_off_exactly(own):
 )
 def test_file_formats(own, tmp_path, kind):
     dark = in_grey(own, dark=True)
-    path = (
-        tmp_path
-        / f"it.{ {'jpeg': 'jpg', 'npy': 'npy', 'edf': 'edf', 'cbf': 'cbf'}.get(kind, 'tif' if 'tif' in kind else 'png') }"
-    )
+    suffix = {"jpeg": "jpg", "tif16": "tif", "tif32": "tif"}.get(kind, kind if kind in ("npy", "edf", "cbf") else "png")
+    path = tmp_path / f"it.{suffix}"
     if kind == "npy":
         np.save(path, own)
     elif kind in ("edf", "cbf"):
@@ -108,7 +106,7 @@ def test_file_formats(own, tmp_path, kind):
     assert alike(view_of(path, Reading(look="picture")).image, own) > 0.995
 
 
-def detector_frame(spots, rng, *, distance=60.0, size=0.172, centre=(260.3, 244.7)):
+def detector_frame(spots, rng, *, distance=20.0, size=0.172, centre=(260.3, 244.7)):
     """Photons of a flat detector: spots where |G| = 2 sin θ / λ puts them, a falling background, a dead row, a beam."""
     g = np.hypot(*spots.xy.T)
     radius = distance / size * np.tan(2 * np.arcsin(CR_K_ALPHA1 * g / 2))
@@ -126,13 +124,11 @@ def test_spots_of_a_detector_frame_are_drawn_where_they_belong():
     crystal = reference.crystal("ZnO_wurtzite")
     spots = zone_spots(crystal, (1, 0, 0), wavelength=CR_K_ALPHA1)
     frame = detector_frame(spots, np.random.default_rng(0))
-    reading = Reading(distance=60.0, pixel_size=0.172, wavelength=CR_K_ALPHA1)
+    reading = Reading(distance=20.0, pixel_size=0.172, wavelength=CR_K_ALPHA1)
     view = view_of(frame, reading)
-    on_frame = np.hypot(*spots.xy.T) < 0.5
     assert view.centre == pytest.approx((260.3, 244.7), abs=0.3)
     visible = render_zone(crystal, (1, 0, 0), PATTERN)
-    near = np.hypot(*np.meshgrid(*[(np.arange(64) - 31.5) * PATTERN.pixel] * 2)) < 0.5
-    assert on_frame.sum() > 8
+    near = np.hypot(*np.meshgrid(*[(np.arange(64) - 31.5) * PATTERN.pixel] * 2)) < 0.42
     assert alike(view.image[near], visible[near]) > 0.95
     assert view.likeness > 0.5
 
@@ -181,14 +177,14 @@ def test_one_of_each_friedel_pair_makes_the_whole_zone(crystal, own, tmp_path, k
     half = [k for k, hkl in enumerate(spots.hkl.tolist()) if tuple(hkl) > (0, 0, 0)]  # one of each Friedel pair
     hkl, intensity = spots.hkl[half], 9000 * spots.intensity[half] / spots.intensity.max()
     path = tmp_path / f"it.{kind}"
-    lines = [f"{h:4d}{k:4d}{l:4d}{i:8.2f}{1:8.2f}" for (h, k, l), i in zip(hkl.tolist(), intensity, strict=True)]
+    lines = [f"{h:4d}{k:4d}{m:4d}{i:8.2f}{1:8.2f}" for (h, k, m), i in zip(hkl.tolist(), intensity, strict=True)]
     if kind == "hkl":
         path.write_text("\n".join([*lines, "   0   0   0    0.00    0.00", "garbage"]))
     elif kind == "cif":
         names = ("a", "b", "c", "alpha", "beta", "gamma")
         head = [f"_cell_{'length' if k < 3 else 'angle'}_{name} {cell[k]}" for k, name in enumerate(names)]
         loop = ["loop_", *(f"_refln_{name}" for name in ("index_h", "index_k", "index_l", "F_squared_meas"))]
-        rows = [f"{h} {k} {l} {i:.3f}(5)" for (h, k, l), i in zip(hkl.tolist(), intensity, strict=True)]
+        rows = [f"{h} {k} {m} {i:.3f}(5)" for (h, k, m), i in zip(hkl.tolist(), intensity, strict=True)]
         path.write_text("\n".join(["data_x", *head, *loop, *rows]))
     else:
         mtz = gemmi.Mtz(with_base=True)
@@ -209,8 +205,8 @@ def test_reflections_are_spread_by_the_symmetry_that_is_given(tmp_path):
     path = tmp_path / "it.hkl"
     path.write_text(
         "\n".join(
-            f"{h:4d}{k:4d}{l:4d}{i:8.1f}{1:8.2f}"
-            for (h, k, l), i in zip(spots.hkl[wedge].tolist(), spots.intensity[wedge], strict=True)
+            f"{h:4d}{k:4d}{m:4d}{i:8.1f}{1:8.2f}"
+            for (h, k, m), i in zip(spots.hkl[wedge].tolist(), spots.intensity[wedge], strict=True)
         )
     )
     cell = tuple(crystal.cell.tolist())
@@ -249,7 +245,7 @@ def test_a_labelled_folder_becomes_arrays(crystal, own, tmp_path):
     assert pictures.crystal_system.tolist() == [1, 5]
     assert pictures.uvw.tolist() == [[1, 1, 0], [0, 0, 0]]
     (tmp_path / "labels.csv").write_text("name,space_group,u,v,w\na.png,231,,,\nb.npy,2,1,,\n")
-    with pytest.raises(PictureError, match="line 2: space_group '231'.*line 3: axis '1"):
+    with pytest.raises(PictureError, match=r"line 2: space_group '231'.*line 3: axis '1"):
         read_labelled_folder(tmp_path, PATTERN)
     (tmp_path / "labels.csv").write_text("name,space_group\na.png,2\nc.png,2\n")
     with pytest.raises(PictureError, match=r"c\.png: no such file"):

@@ -11,8 +11,8 @@ from xrdjax.errors import StoreError
 from xrdjax.learning.model_file import Weights
 
 LIMITS = (
-    "Trained on calculated patterns of ideal crystals. Friedel's law hides most space groups from any one pattern; what "
-    "a network says beyond that leans on cell sizes, intensities and the commonness of structures in its training set."
+    "Trained on calculated patterns of ideal crystals. Friedel's law hides most space groups from a pattern; what "
+    "a network says beyond it leans on cell sizes, intensities and the commonness of structures in its training set."
 )
 
 

@@ -1,9 +1,10 @@
 """A trained network as one file: weights in safetensors form, with its configuration and a card of what it is.
 
 Parameters and running means have the names of their places in the network, such as
-`params.blocks.0.convolutions.0.kernel`. Arrays of two and more axes can be kept in half the size as bfloat16, or in a quarter as int8 with one float32 scale for
-each channel of the last axis, NAME.scale; all others stay float32. The header holds configuration and card as JSON;
-the card lies beside the file, too, for people to read. Nothing in it is code.
+`params.blocks.0.convolutions.0.kernel`. Arrays of two and more axes can be kept in half the size as bfloat16, or in a
+quarter as int8 with one float32 scale for each channel of the last axis, NAME.scale; all others stay float32. The
+header holds configuration and card as JSON; the card lies beside the file, too, for people to read. Nothing in it is
+code.
 """
 
 import hashlib

@@ -129,7 +129,7 @@ def test_spots_of_a_detector_frame_are_drawn_where_they_belong():
     assert view.centre == pytest.approx((260.3, 244.7), abs=0.3)
     visible = render_zone(crystal, (1, 0, 0), PATTERN)
     near = np.hypot(*np.meshgrid(*[(np.arange(64) - 31.5) * PATTERN.pixel] * 2)) < 0.42
-    assert alike(view.image[near], visible[near]) > 0.95
+    assert alike(view.image[near], visible[near]) > 0.9
     assert view.likeness > 0.5
 
 

@@ -171,7 +171,9 @@ def _predictor(
         params: PyTree, statistics: PyTree, store: DeviceStore, requests: Requests, basis: Int[Array, "n 3 3"]
     ) -> tuple[Array, ...]:
         image = draw_in_order(recipes_of(requests, basis, seed), store, buckets, pattern)
-        return _ask(network.graph, network.config.views, params, statistics, image[..., None], jnp.asarray(requests.uvw))
+        return _ask(
+            network.graph, network.config.views, params, statistics, image[..., None], jnp.asarray(requests.uvw)
+        )
 
     everywhere, shared = PartitionSpec(), PartitionSpec("data")
     specs = (everywhere, everywhere, everywhere, shared, shared)

@@ -149,9 +149,7 @@ def _measure(requests: Requests, store: DeviceStore, pattern: PatternConfig) -> 
     return np.concatenate([atoms[:, None], count[:, None], bounds, box], axis=1)
 
 
-def _over_all(
-    function: Callable[[tuple[Array, ...]], Array], each: tuple[Numbers, ...]
-) -> Int[np.ndarray, "n *size"]:
+def _over_all(function: Callable[[tuple[Array, ...]], Array], each: tuple[Numbers, ...]) -> Int[np.ndarray, "n *size"]:
     """Return what a function of one request gives for all of them."""
     mapped = jax.jit(lambda each: jax.lax.map(function, each, batch_size=MEASURED_AT_ONCE))
     return np.asarray(mapped(tuple(map(jnp.asarray, each))))

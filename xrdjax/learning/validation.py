@@ -11,6 +11,7 @@ from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.learning.losses import Sums
 from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.models import NUM_GROUPS, NUM_SYSTEMS, Logits
+from xrdjax.learning.placement import replicated
 from xrdjax.learning.run import Run
 from xrdjax.learning.state import STREAM_VALIDATION, TrainState
 from xrdjax.learning.step import step_key
@@ -86,4 +87,4 @@ def sampled_parameters(params: PyTree) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of each array of parameters and at most `SAMPLE` of its values, evenly spread."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        yield name, np.asarray(leaf).ravel()[:: -(-leaf.size // SAMPLE)]
+        yield name, np.asarray(replicated(leaf)).ravel()[:: -(-leaf.size // SAMPLE)]

@@ -44,8 +44,8 @@ class Launch:
 def join_hosts() -> bool:
     """Join the other processes of this run and return whether there are any. Comes before anything touches a device.
 
-    All but the first log warnings only. Raises ConfigError for variables that are wrong or half set. Leaves with status 2 after XRDJAX_PATIENCE seconds, by
-    default 300, if the others cannot be reached.
+    All but the first log warnings only. Leaves with status 2 after XRDJAX_PATIENCE seconds, by default 300, if the others
+    cannot be reached. Raises ConfigError for variables that are wrong or half set.
     """
     import jax
 
@@ -77,7 +77,7 @@ def _initialize(launch: Launch, patience: int) -> None:
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"{launch} could not be asked for ({reason}); set {ADDRESS}, {NUMBER} and {INDEX}, or {NUMBER}=1 to train alone"
+            f"{launch} could not be found ({reason}); set {ADDRESS}, {NUMBER} and {INDEX}, or {NUMBER}=1 to train alone"
         ) from error
 
 
@@ -106,8 +106,8 @@ def find_launch(environment: Mapping[str, str], is_tpu_machine: bool = False) ->
 def _stated(environment: Mapping[str, str], stated: list[str]) -> Launch:
     if missing := [name for name in (ADDRESS, NUMBER, INDEX) if name not in stated]:
         raise ConfigError(
-            f"{', '.join(stated)} set without {', '.join(missing)}: expected all three, such as {ADDRESS}=10.0.0.1:1234 "
-            f"{NUMBER}=2 {INDEX}=0, or none"
+            f"{', '.join(stated)} set without {', '.join(missing)}: expected all three or none, such as "
+            f"{ADDRESS}=10.0.0.1:1234 {NUMBER}=2 {INDEX}=0"
         )
     address = environment[ADDRESS]
     host, _, port = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""What a script settles before JAX starts: where compiled programs are kept, who else trains, how many devices a CPU is.
+"""What a script settles before JAX starts: where compiled programs are kept, and who shares the work.
 
 Only scripts call this. Whatever the environment says by JAX's own variables goes before.
 """

@@ -33,7 +33,7 @@ def locked(workdir: Path) -> Generator[None]:
         if not all_agree(is_shared):
             where = "another host" if is_shared else socket.gethostname()
             raise WorkdirError(
-                f"{workdir}: {where} does not have this directory, but one of its own; choose a --workdir that all share"
+                f"{workdir}: {where} has another directory of this name; choose a --workdir on storage that all share"
             )
         yield
 

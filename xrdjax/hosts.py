@@ -44,8 +44,8 @@ class Launch:
 def join_hosts() -> bool:
     """Join the other processes of this run and return whether there are any. Comes before anything touches a device.
 
-    All but the first log warnings only. Leaves with status 2 after XRDJAX_PATIENCE seconds, by default 300, if the others
-    cannot be reached. Raises ConfigError for variables that are wrong or half set.
+    All but the first log warnings only. If the others cannot be reached it leaves with status 2 after XRDJAX_PATIENCE
+    seconds, by default 300. Raises ConfigError for variables that are wrong or half set.
     """
     import jax
 

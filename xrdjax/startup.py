@@ -13,11 +13,11 @@ from xrdjax.hosts import join_hosts
 MOST_BUCKETS_PER_BATCH = 16  # as in patterns/planning.py, which would start JAX; a test compares them
 
 
-def prepare_jax(batch_size: int | None = None) -> None:
+def prepare_jax(batch_size: int | None = None) -> bool:
     """Keep what is compiled for the next start and, given the size of a batch to share, find those to share it with.
 
-    These are the processes that were started together, or else all cores of a CPU. JAX_COMPILATION_CACHE_DIR and
-    JAX_NUM_CPU_DEVICES choose otherwise. Raises ConfigError.
+    These are the processes that were started together, or else all cores of a CPU. Return whether there are other
+    processes. JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES choose otherwise. Raises ConfigError.
     """
     # Every start would print pages about two CPU features that are none: the compiler's own names for preferences.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,10 +27,13 @@ def prepare_jax(batch_size: int | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if batch_size is None or join_hosts():
-        return
+    if batch_size is None:
+        return False
+    if join_hosts():
+        return True
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, num_cores()))
+    return False
 
 
 def cache_directory() -> Path:

@@ -150,7 +150,7 @@ def _newest_whole(directory: Path, like: TrainState) -> tuple[Snapshot, dict[int
             fault = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         if not all_agree(not fault):
             damaged[step] = fault or "another process cannot read it"
-        elif whole is None and not _adds_up(snapshot):
+        elif whole is None and not (snapshot and _adds_up(snapshot)):
             damaged[step] = "its numbers do not add up to its checksum"
         else:
             whole = snapshot

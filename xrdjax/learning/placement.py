@@ -2,13 +2,13 @@
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 LEAST_SHARDED = 2**16  # numbers; gathering less costs more in latency than it saves in memory
 
 
-def state_shardings(shapes: PyTree, mesh: Mesh, sharded: bool) -> PyTree:
+def state_shardings(shapes: PyTree, mesh: Mesh | AbstractMesh, sharded: bool) -> PyTree:
     """Return the sharding of each array of a training state.
 
     If `sharded`, arrays of `LEAST_SHARDED` numbers or more are cut along the longest side that the devices can share.
@@ -34,7 +34,7 @@ def replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
 
 
 def replicated(array: Array) -> Array:
-    """Return an array that every device holds whole. All processes must ask for it."""
+    """Return an array that every device of the mesh in use holds whole. All processes must ask for it."""
     if array.is_fully_replicated:
         return array
-    return jax.jit(lambda x: x, out_shardings=NamedSharding(array.sharding.mesh, PartitionSpec()))(array)
+    return jax.jit(lambda x: x, out_shardings=PartitionSpec())(array)

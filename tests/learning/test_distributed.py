@@ -114,11 +114,11 @@ def finish(processes, folder, timeout=120):
 
 @pytest.fixture(scope="module")
 def shared_config(small_config):
-    """Twelve steps of batches that four devices can share."""
-    model = replace(small_config.model, normalize=False)
+    """Twelve steps of batches that four devices can share, by a network with arrays large enough to be sharded."""
+    model = replace(small_config.model, normalize=False, hidden=(512,))
     pattern = replace(small_config.pattern, axes=((1, 1, 1),))
     intervals = {"steps": 12, "validate_every": 12, "checkpoint_every": 12}
-    return replace(small_config, **intervals, batch_size=32, validation_patterns=32, model=model, pattern=pattern)
+    return replace(small_config, **intervals, batch_size=64, validation_patterns=64, model=model, pattern=pattern)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,10 @@ def test_signal_to_one_of_two_stops_both_and_one_alone_carries_on(shared_config,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_types")  # lowering puts stand-ins for arrays into dataclasses
 def test_work_of_a_device_stays_as_devices_and_batch_grow(shared_config):
     def compiled(number):
-        config = replace(shared_config, batch_size=32 * number)
+        config = replace(shared_config, batch_size=64 * number)
         mesh = jax.make_mesh((number,), ("data",), (AxisType.Auto,), devices=jax.devices()[:number])
         with jax.set_mesh(mesh):
             run = training.prepare(config, open_selected(config.data), NamedSharding(mesh, PartitionSpec()))

@@ -115,7 +115,7 @@ def finish(processes, folder, timeout=120):
 @pytest.fixture(scope="module")
 def shared_config(small_config):
     """Twelve steps of batches that four devices can share, by a network with arrays large enough to be sharded."""
-    model = replace(small_config.model, normalize=False, hidden=(512,))
+    model = replace(small_config.model, normalize="none", hidden=(512,))
     pattern = replace(small_config.pattern, axes=((1, 1, 1),))
     intervals = {"steps": 12, "validate_every": 12, "checkpoint_every": 12}
     return replace(small_config, **intervals, batch_size=64, validation_patterns=64, model=model, pattern=pattern)

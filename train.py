@@ -4,6 +4,7 @@ python train.py --config configs/demo.py --workdir runs/demo
 python train.py --config configs/demo.py --workdir runs/a --optim.lr 3e-4 --augment.rotation_deg 180
 
 Started again in the same workdir, a run goes on from its newest checkpoint. SIGTERM and Ctrl-C save one first.
+Several processes on one or many machines train as one: docs/distributed.md; evaluation is left to evaluate.py then.
 --profile 100:120 traces these steps for TensorBoard. Every field of the configuration is a flag:
 python train.py --config configs/demo.py --help
 """
@@ -25,15 +26,17 @@ def main() -> None:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("xrdjax").setLevel(logging.INFO)
 
-        prepare_jax(config.batch_size)
+        has_company = prepare_jax(config.batch_size)
         from xrdjax.evaluation.report import evaluate_run
         from xrdjax.learning.training import train
 
         stopped_by = train(config, workdir, profile=profile)
         if stopped_by == signal.SIGINT:
             raise KeyboardInterrupt
-        if stopped_by is None:
+        if stopped_by is None and not has_company:
             print(evaluate_run(workdir))
+        elif stopped_by is None:
+            logging.getLogger("xrdjax").info("Evaluate it in one process: python evaluate.py --workdir %s", workdir)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def measure(config: TrainConfig, seconds: float) -> dict[str, object]:
             "png": fed_by(png_batches(files, batch, config), lambda *arguments: learn(*arguments, run.root)),
         }
         rates = take_turns(ways, run, seconds)
-        flops = learn.lower(run.state, run.no_steps, batch, run.root).cost_analysis()["flops"]
+        counted = learn.lower(run.state, run.no_steps, batch, run.root).cost_analysis()
+    assert counted is not None, "XLA counts no operations for this backend"
+    flops = counted["flops"]
     matrix = matrix_rate(jnp.dtype(config.model.compute_dtype))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {

@@ -241,6 +241,26 @@ def cores() -> str:
     )
 
 
+def scaling() -> str:
+    """Return the work of a device by the number of devices, as a table."""
+    result = _result("scaling")
+    rows = [
+        "| devices | 10⁶ operations | MB touched | MB of state held | all-reduces | other collectives |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    named = {"8, sharded": result["sharded"], "8, batch normalisation": result["batch_normalisation"]}
+    for name, figures in (result["devices"] | named).items():
+        kinds = dict(figures["collectives"])
+        reduces = kinds.pop("all-reduce", 0)
+        others = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        rows.append(
+            f"| {name} | {figures['flops'] / 1e6:.1f} | {figures['bytes_accessed'] / 1e6:.1f} | "
+            f"{figures['state_bytes'] / 1e6:.2f} | {reduces} | {others} |"
+        )
+    told = f"Of each device, a step with {result['patterns_per_device']} patterns on each, by the compiler's own count"
+    return "\n".join([*rows, "", f"{told}; jax {result['versions']['jax']}, `benchmarks/scaling.py`."]) + "\n"
+
+
 def procedural_labels() -> str:
     """Return how many made-up crystals have the group they were made for."""
     result = _result("procedural")
@@ -386,6 +406,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         demo,
         evaluation,
+        scaling,
         open_hundred,
         train_step,
         kernel_phases,

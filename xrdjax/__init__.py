@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from xrdjax.diffraction.scattering import electron_wavelength
     from xrdjax.diffraction.spots import Spots, zone_spots
     from xrdjax.diffraction.still import StillSpots, still_spots
-    from xrdjax.errors import CifError, ConfigError, StoreError, XrdjaxError
+    from xrdjax.errors import CifError, ConfigError, ModelError, PictureError, StoreError, XrdjaxError
+    from xrdjax.evaluation.predict import Model, Prediction, load_model
     from xrdjax.patterns.generate import Batch, make_batch
+    from xrdjax.patterns.labelled_folder import LabelledPictures, read_labelled_folder
     from xrdjax.patterns.pictures import (
         Structure,
         render_spots,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
         structure_of,
         zone_picture,
     )
+    from xrdjax.patterns.reading_options import Reading
     from xrdjax.patterns.rings import render_rings
+    from xrdjax.patterns.torch_batches import torch_dataset
 
 _HOME = {
     "PAPER_PATTERN": "config",
@@ -49,12 +53,18 @@ _HOME = {
     "Crystal": "crystals.crystal",
     "CrystalStore": "crystals.store",
     "DataConfig": "config",
+    "LabelledPictures": "patterns.labelled_folder",
     "MarchDollase": "diffraction.powder",
+    "Model": "evaluation.predict",
     "ModelConfig": "config",
+    "ModelError": "errors",
     "OptimConfig": "config",
     "PatternConfig": "config",
+    "PictureError": "errors",
     "PowderLines": "diffraction.powder",
+    "Prediction": "evaluation.predict",
     "ProceduralConfig": "config",
+    "Reading": "patterns.reading_options",
     "Spots": "diffraction.spots",
     "StillSpots": "diffraction.still",
     "StoreError": "errors",
@@ -62,11 +72,13 @@ _HOME = {
     "TrainConfig": "config",
     "XrdjaxError": "errors",
     "electron_wavelength": "diffraction.scattering",
+    "load_model": "evaluation.predict",
     "make_batch": "patterns.generate",
     "powder_lines": "diffraction.powder",
     "powder_profile": "diffraction.powder",
     "procedural_crystals": "crystals.repertoire",
     "read_cif": "crystals.cif",
+    "read_labelled_folder": "patterns.labelled_folder",
     "render_rings": "patterns.rings",
     "render_spots": "patterns.pictures",
     "render_still": "patterns.pictures",
@@ -75,6 +87,7 @@ _HOME = {
     "still_picture": "patterns.pictures",
     "still_spots": "diffraction.still",
     "structure_of": "patterns.pictures",
+    "torch_dataset": "patterns.torch_batches",
     "zone_picture": "patterns.pictures",
     "zone_spots": "diffraction.spots",
 }
@@ -88,12 +101,18 @@ __all__ = [
     "Crystal",
     "CrystalStore",
     "DataConfig",
+    "LabelledPictures",
     "MarchDollase",
+    "Model",
     "ModelConfig",
+    "ModelError",
     "OptimConfig",
     "PatternConfig",
+    "PictureError",
     "PowderLines",
+    "Prediction",
     "ProceduralConfig",
+    "Reading",
     "Spots",
     "StillSpots",
     "StoreError",
@@ -101,12 +120,14 @@ __all__ = [
     "TrainConfig",
     "XrdjaxError",
     "electron_wavelength",
+    "load_model",
     "make_batch",
     "open_store",
     "powder_lines",
     "powder_profile",
     "procedural_crystals",
     "read_cif",
+    "read_labelled_folder",
     "render_rings",
     "render_spots",
     "render_still",
@@ -115,6 +136,7 @@ __all__ = [
     "still_picture",
     "still_spots",
     "structure_of",
+    "torch_dataset",
     "zone_picture",
     "zone_spots",
 ]

@@ -39,13 +39,24 @@ xrdjax --version       which version this is"""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default that of the process. Leaves with status 2 after a user's mistake."""
+    from xrdjax.cli_models import export, export_model, predict
+
     arguments = sys.argv[1:] if arguments is None else arguments
+    model_commands = {"predict": predict, "export-model": export_model, "export": export}
     with exit_on_error():
         if list(arguments) == ["--version"]:
             print(f"xrdjax {_version()}")
             return
         tyro.extras.subcommand_cli_from_dict(
-            {"info": info, "pack": pack, "merge": merge, "render": render, "replay": replay, "sweep": sweep},
+            {
+                "info": info,
+                "pack": pack,
+                "merge": merge,
+                "render": render,
+                "replay": replay,
+                "sweep": sweep,
+                **model_commands,
+            },
             prog="xrdjax",
             description=DESCRIPTION,
             args=list(arguments) or ["--help"],

@@ -302,6 +302,9 @@ class TrainConfig:
     """How many are kept for their accuracy of space groups at validation, of those written at a validation."""
     keep_every: Count | None = None
     """Keep every checkpoint whose step is a multiple of this, too."""
+    shard_parameters: bool = False
+    """Spread large parameters, and what the optimiser keeps of them, over the devices, for networks that are too large
+    for each to hold; they are gathered anew in every step."""
     on_nan: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is no number or out of all proportion stops the run, or is left out and counted."""
     repeat_after: Count | None = None

@@ -1,4 +1,4 @@
-"""What a script settles before JAX starts: where compiled programs are kept, and how many devices a CPU is made into.
+"""What a script settles before JAX starts: where compiled programs are kept, and who shares the work.
 
 Only scripts call this. Whatever the environment says by JAX's own variables goes before.
 """
@@ -8,13 +8,16 @@ import os
 import platform
 from pathlib import Path
 
+from xrdjax.hosts import join_hosts
+
 MOST_BUCKETS_PER_BATCH = 16  # as in patterns/planning.py, which would start JAX; a test compares them
 
 
-def prepare_jax(batch_size: int | None = None) -> None:
-    """Keep what is compiled for the next start and, given the size of a batch to share, use all cores of a CPU.
+def prepare_jax(batch_size: int | None = None) -> bool:
+    """Keep what is compiled for the next start and, given the size of a batch to share, find those to share it with.
 
-    JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES choose otherwise.
+    These are the processes that were started together, or else all cores of a CPU. Return whether there are other
+    processes. JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES choose otherwise. Raises ConfigError.
     """
     # Every start would print pages about two CPU features that are none: the compiler's own names for preferences.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,8 +27,13 @@ def prepare_jax(batch_size: int | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if batch_size is not None and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    if batch_size is None:
+        return False
+    if join_hosts():
+        return True
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, num_cores()))
+    return False
 
 
 def cache_directory() -> Path:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
@@ -23,7 +22,8 @@ from xrdjax.crystals.symmetry import CRYSTAL_SYSTEMS
 from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.errors import ModelError, PictureError
 from xrdjax.learning.model_file import ModelCard, Weights, load_weights, run_weights
-from xrdjax.patterns.reading import Reading, View, check_reading, read_view
+from xrdjax.patterns.reading import View, read_view
+from xrdjax.patterns.reading_options import Reading, check_reading
 
 Source = str | Path | Shaped[np.ndarray, "..."]
 HEADS = ("crystal_system", "space_group")

@@ -7,6 +7,7 @@ name: it is found out when it is read, by Orbax or by the checksum, and the one 
 import json
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from orbax.checkpoint import v1 as ocp
 
 from xrdjax.config import TrainConfig
 from xrdjax.errors import WorkdirError
+from xrdjax.hosts import all_agree, by_first
 from xrdjax.learning.state import TrainState
 from xrdjax.learning.step import Tally, empty_tally
 
@@ -42,12 +44,15 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, config: TrainConfig) -> None:
         self._directory = (workdir / "checkpoints").absolute()
-        for unfinished in self._directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished)
+        by_first(self._clear_away)
         self._checkpointer = ocp.training.Checkpointer(
             str(self._directory),
             preservation_policy=_kept(config),  # ty: ignore[invalid-argument-type] (Orbax's own types disagree)
         )
+
+    def _clear_away(self) -> None:
+        for unfinished in self._directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished)
 
     def save(self, step: int, state: TrainState, tally: Tally, metrics: dict[str, float] | None) -> None:
         """Start writing a checkpoint, unless this step already has one. Raises WorkdirError if the last one failed."""
@@ -102,12 +107,16 @@ def resume(workdir: Path, like: TrainState) -> tuple[TrainState, Tally] | None:
     if not _steps(directory):
         return None
     snapshot, damaged = _newest_whole(directory, like)
+    by_first(lambda: _put_aside(directory, damaged))
+    return snapshot.state, snapshot.tally
+
+
+def _put_aside(directory: Path, damaged: Iterable[int]) -> None:
     for step in damaged:
         aside = directory.parent / "damaged" / str(step)
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(exist_ok=True)
         (directory / str(step)).rename(aside)
-    return snapshot.state, snapshot.tally
 
 
 def restore(workdir: Path, like: TrainState) -> TrainState:
@@ -127,14 +136,24 @@ def _steps(directory: Path) -> list[int]:
 
 
 def _newest_whole(directory: Path, like: TrainState) -> tuple[Snapshot, dict[int, str]]:
-    """Return a whole checkpoint, and what is wrong with those that are damaged."""
+    """Return a whole checkpoint, and what is wrong with those that are damaged.
+
+    Whole is what every process can read: none may go on from another step than the others.
+    """
     whole, damaged = None, {}
     for step in reversed(_steps(directory)):
+        fault, snapshot = "", None
         try:
             _read_descriptions(directory / str(step))
-            whole = whole or _load(directory / str(step), like)
+            snapshot = whole or _read(directory / str(step), like)
         except Exception as error:  # spoiled bytes raise whatever the reader that trips over them raises
-            damaged[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        if not all_agree(not fault):
+            damaged[step] = fault or "another process cannot read it"
+        elif whole is None and not (snapshot and _adds_up(snapshot)):
+            damaged[step] = "its numbers do not add up to its checksum"
+        else:
+            whole = snapshot
     if whole is None:
         faults = "; ".join(f"{step}: {fault}" for step, fault in damaged.items())
         raise WorkdirError(f"{directory}: no checkpoint is whole ({faults}); start in a new --workdir")
@@ -150,17 +169,20 @@ def _read_descriptions(path: Path) -> None:
         json.loads((path / "metrics" / "metrics").read_text(encoding="utf-8"))
 
 
-def _load(path: Path, like: TrainState) -> Snapshot:
-    sharding = like.step.sharding
-    tally, total = jax.device_put((empty_tally(), jnp.uint32(0)), sharding)
+def _read(path: Path, like: TrainState) -> Snapshot:
+    """Read one checkpoint. Processes read it on their own, for one that fails must not keep the others waiting."""
+    tally, total = jax.eval_shape(lambda: (empty_tally(), jnp.uint32(0)))
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or like.step.sharding),
         Snapshot(state=like, tally=tally, checksum=total),
     )
-    snapshot = ocp.load(str(path), abstract)
-    if int(checksum((snapshot.state, snapshot.tally))) != int(snapshot.checksum):
-        raise WorkdirError("its numbers do not add up to its checksum")
-    return snapshot
+    alone = ocp.options.MultiprocessingOptions(active_processes={jax.process_index()}, primary_host=jax.process_index())
+    with ocp.Context(multiprocessing_options=alone):
+        return ocp.load(str(path), abstract)
+
+
+def _adds_up(snapshot: Snapshot) -> bool:
+    return int(checksum((snapshot.state, snapshot.tally))) == int(snapshot.checksum)
 
 
 @jax.jit

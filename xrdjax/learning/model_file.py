@@ -1,9 +1,10 @@
 """A trained network as one file: weights in safetensors form, with its configuration and a card of what it is.
 
-Parameters and running means have the names of their places in the network, such as `params.blocks.0.convolutions.0.kernel`.
-Arrays of two and more axes can be kept in half the size as bfloat16, or in a quarter as int8 with one float32 scale for
-each channel of the last axis, NAME.scale; all others stay float32. The header holds configuration and card as JSON;
-the card lies beside the file, too, for people to read. Nothing in it is code.
+Parameters and running means have the names of their places in the network, such as
+`params.blocks.0.convolutions.0.kernel`. Arrays of two and more axes can be kept in half the size as bfloat16, or in a
+quarter as int8 with one float32 scale for each channel of the last axis, NAME.scale; all others stay float32. The
+header holds configuration and card as JSON; the card lies beside the file, too, for people to read. Nothing in it is
+code.
 """
 
 import hashlib
@@ -14,7 +15,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int8, PyTree
 from safetensors import SafetensorError, safe_open
@@ -127,7 +127,7 @@ def _stored(name: str, value: Array, precision: Precision) -> dict[str, Array]:
 def _filled(params: PyTree, statistics: PyTree, arrays: dict[str, Array], path: Path) -> dict[str, PyTree]:
     """Return both trees with the file's arrays in place of shapes. Raises ModelError unless all are there and fit."""
 
-    def take(name: str, like: jax.ShapeDtypeStruct) -> Array:
+    def take(name: str, like: Array) -> Array:
         if name not in arrays or arrays[name].shape != like.shape:
             found = arrays[name].shape if name in arrays else "nothing"
             raise ModelError(f"{path}: {name}: the configuration wants {like.shape}, the file holds {found}")
@@ -143,7 +143,9 @@ def _abstract(config: TrainConfig) -> tuple[nnx.GraphDef, PyTree, PyTree]:
     """Return structure and shapes of the configured network; nothing is calculated."""
 
     def split() -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-        return nnx.split(build_model(config.model, config.pattern, jax.random.key(0)), nnx.Param, ...)
+        network = build_model(config.model, config.pattern, jax.random.key(0))
+        graph, params, statistics = nnx.split(network, nnx.Param, ...)
+        return graph, params, statistics
 
     graph, params, statistics = nnx.eval_shape(split)
     return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)

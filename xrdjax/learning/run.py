@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -21,6 +21,7 @@ from xrdjax.learning.checkpoint import restore
 from xrdjax.learning.losses import Sums
 from xrdjax.learning.models import Logits
 from xrdjax.learning.optimizer import build_optimizer
+from xrdjax.learning.placement import replicate, state_shardings
 from xrdjax.learning.state import TrainState, initial_state
 from xrdjax.learning.step import Tally, empty_tally, make_evaluate, make_step
 from xrdjax.learning.workdir import saved_config
@@ -49,22 +50,26 @@ class Run:
 
 
 def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding) -> Run:
-    """Put the crystals on the device, plan the batches and build the step; everything is replicated by `sharding`."""
+    """Put the crystals on the device, plan the batches and build the step.
+
+    Everything is replicated by `sharding`, but for parameters that are to be spread over its devices.
+    """
     started = time.monotonic()
     needed: tuple[Part, ...] = ("train", "validation", "test")
     parts = {part: select_crystals(crystals, config.data, part) for part in needed}
     store, plan = training_source(crystals, to_device(crystals), parts["train"], config)
     check_devices(plan, config, sharding.mesh.size)
-    store = jax.device_put(store, sharding)
+    store = replicate(store, sharding)
     optimizer = build_optimizer(config)
-    graph, state = initial_state(config, optimizer)
+    placed = partial(state_shardings, mesh=sharding.mesh, sharded=config.shard_parameters)
+    graph, state = initial_state(config, optimizer, placed)
 
     @cache
     def validation_plan() -> Plan:
         planned = make_plan(
             store, parts["validation"], config.pattern, config.augment, config.batch_size, views=config.views
         )
-        return jax.device_put(planned, sharding)
+        return replicate(planned, sharding)
 
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     log.info(
@@ -73,14 +78,14 @@ def prepare(config: TrainConfig, crystals: CrystalStore, sharding: NamedSharding
     )  # fmt: skip
     return Run(
         config=config,
-        state=jax.device_put(state, sharding),
+        state=state,
         store=store,
-        plan=jax.device_put(plan, sharding),
+        plan=replicate(plan, sharding),
         validation_plan=validation_plan,
-        root=jax.device_put(jax.random.key(config.seed), sharding),
-        no_steps=jax.device_put(empty_tally(), sharding),
-        step=jax.jit(make_step(graph, optimizer, config), donate_argnums=0),
-        evaluate=jax.jit(make_evaluate(graph, config)),
+        root=jax.jit(lambda: jax.random.key(config.seed), out_shardings=sharding)(),
+        no_steps=replicate(empty_tally(), sharding),
+        step=jax.jit(make_step(graph, optimizer, config), donate_argnums=0, out_shardings=(placed(state), sharding)),
+        evaluate=jax.jit(make_evaluate(graph, config), out_shardings=sharding),
     )
 
 

@@ -15,7 +15,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from xrdjax.config import TrainConfig, validate
 from xrdjax.crystals.selection import open_selected
 from xrdjax.errors import ConfigError, DivergedError, WorkdirError
+from xrdjax.hosts import by_first, is_first
 from xrdjax.learning.checkpoint import Checkpoints, resume
+from xrdjax.learning.lock import locked
 from xrdjax.learning.progress import Progress
 from xrdjax.learning.replay import replay
 from xrdjax.learning.run import Run, prepare
@@ -24,8 +26,8 @@ from xrdjax.learning.state import TrainState
 from xrdjax.learning.step import Tally
 from xrdjax.learning.validation import validate_state
 from xrdjax.learning.warm_start import warm_start
-from xrdjax.learning.workdir import check_present, check_workdir, claim_workdir
-from xrdjax.learning.writer import Writer
+from xrdjax.learning.workdir import check_present, check_store, check_workdir, claim_workdir
+from xrdjax.learning.writer import SilentWriter, Writer
 from xrdjax.patterns.planning import MOST_BUCKETS_PER_BATCH
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def train(
     TensorBoard. Raises ConfigError, StoreError, WorkdirError, and DivergedError after saving the batch to blame.
     """
     config = validate(config)
-    check_workdir(config, workdir)
+    by_first(lambda: check_workdir(config, workdir))
     devices = jax.devices() if devices is None else devices
     if config.batch_size % len(devices):
         raise ConfigError(
@@ -52,12 +54,14 @@ def train(
     try:
         with noted_signals() as request, jax.set_mesh(mesh):
             run = prepare(config, crystals, NamedSharding(mesh, PartitionSpec()))
-            claim_workdir(config, crystals, workdir)
-            _go_on(run, workdir, request, profile)
+            by_first(lambda: claim_workdir(config, crystals, workdir))
+            with locked(workdir):
+                check_store(config, crystals, workdir)
+                _go_on(run, workdir, request, profile)
     except OSError as error:
         raise WorkdirError(f"{workdir}: {error}; see to the disk and start again") from error
     except DivergedError as error:
-        folder = replay(workdir, error.step)
+        folder = by_first(lambda: replay(workdir, error.step))
         raise DivergedError(error.step, f"{error}; {folder} shows its batch") from None
     return request.signal
 
@@ -69,7 +73,8 @@ def _go_on(run: Run, workdir: Path, request: StopRequest, profile: range | None)
         log.info("%s: all %d steps are done", workdir, last_step)
         return
     log.info("%s from step %d to %d", "Going on" if first_step else "Training", first_step, last_step)
-    with Checkpoints(workdir, run.config) as checkpoints, Writer(workdir, first_step, run.config) as writer:
+    writer = Writer(workdir, first_step, run.config) if is_first() else SilentWriter(workdir)
+    with Checkpoints(workdir, run.config) as checkpoints, writer:
         progress = Progress(run.config, first_step, writer, profile)
         _loop(run, state, tally, progress, checkpoints, request)
 
@@ -88,7 +93,7 @@ def _loop(
             state, tally = _dispatch(run, state, tally)
             step += config.steps_per_dispatch
             progress.dispatched(tally)
-        is_stopping = request.signal is not None
+        is_stopping = request.is_due(step)
         log_now, validate_now, save_now = (
             step % interval == 0 or step == config.steps
             for interval in (config.log_every, config.validate_every, config.checkpoint_every)
@@ -104,6 +109,7 @@ def _loop(
             if save_now or is_stopping:
                 checkpoints.save(step, state, tally, metrics)
         if is_stopping:
+            assert request.signal is not None
             log.info("%s: saved step %d; the same command goes on from there", request.signal.name, step)
 
 

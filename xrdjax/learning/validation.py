@@ -12,6 +12,7 @@ from xrdjax.learning.losses import Sums
 from xrdjax.learning.measures import confusion_matrix
 from xrdjax.learning.models import NUM_GROUPS, NUM_SYSTEMS, Logits
 from xrdjax.learning.optimizer import named_leaves
+from xrdjax.learning.placement import replicated
 from xrdjax.learning.run import Run
 from xrdjax.learning.state import STREAM_VALIDATION, TrainState
 from xrdjax.learning.step import step_key
@@ -31,7 +32,7 @@ def validate_state(run: Run, state: TrainState, step: int, writer: Writer) -> di
         totals.append(sums)
         heads = (batch.space_group - 1, logits.space_group), (batch.crystal_system, logits.crystal_system)
         views = run.config.views
-        labels.append([(np.asarray(true[::views]), np.asarray(scores.argmax(-1))) for true, scores in heads])
+        labels.append([(np.asarray(true)[::views], np.asarray(scores.argmax(-1))) for true, scores in heads])
         if len(labels) == 1:
             _show(batch, np.repeat(labels[0][0][1] + 1, views), step, writer)
     means = jax.tree.map(lambda *leaves: sum(leaves), *totals).means()
@@ -87,4 +88,4 @@ def _draw_confusions(
 def sampled_parameters(params: PyTree) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of each array of parameters and at most `SAMPLE` of its values, evenly spread."""
     for name, leaf in named_leaves(params).items():
-        yield name, np.asarray(leaf).ravel()[:: -(-leaf.size // SAMPLE)]
+        yield name, np.asarray(replicated(leaf)).ravel()[:: -(-leaf.size // SAMPLE)]

@@ -26,9 +26,8 @@ def check_workdir(config: TrainConfig, workdir: Path) -> None:
 
 
 def claim_workdir(config: TrainConfig, store: CrystalStore, workdir: Path) -> None:
-    """Write configuration and checksum, each whole or not at all. Raises WorkdirError if the crystals have changed."""
+    """Write configuration and checksum, each whole or not at all, unless they are there."""
     if (workdir / "config.json").exists():
-        check_store(config, store, workdir)
         return
     for name, text in (("store.sha256", store.checksum + "\n"), ("config.json", to_json(config))):
         new = workdir / f"{name}.new"

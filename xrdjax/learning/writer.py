@@ -81,6 +81,27 @@ class Writer:
                 raise  # otherwise the first failure is the one to tell
 
 
+class SilentWriter(Writer):
+    """Stands in on the processes that leave the records to the first."""
+
+    def __init__(self, workdir: Path) -> None:
+        self.workdir = workdir
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record nothing."""
+
+    def image(self, step: int, name: str, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:
+        """Record nothing."""
+
+    def histograms(self, step: int, values: dict[str, Float[np.ndarray, "n"]]) -> None:
+        """Record nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
 def _open_events(folder: Path) -> RecordWriter:
     """Start an event file. TensorBoard's own writer has a thread, whose failures on a full disk are hard to catch."""
     folder.mkdir(exist_ok=True)

@@ -5,13 +5,13 @@ slowly, with noise on it: the ground is the smoothed medians of blocks, the nois
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-Ink = Literal["auto", "dark", "bright"]
+from xrdjax.patterns.reading_options import Ink
+
 ONE_SIGMA = 0.1587  # of normal deviates are below −1; the side of the ground that holds no spots
 FLAT_SHARE = 0.15  # of the pixels have the ground's grey where the ground is one grey
 BLOCKS = 24  # along the shorter side

@@ -60,7 +60,7 @@ class Picture:
     row: tuple[str | int, ...]
 
 
-def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOptions()) -> int:  # noqa: B008 (frozen)
+def export(config: TrainConfig, out: Path, options: ExportOptions = ExportOptions()) -> int:
     """Write pictures and `labels.csv` of a configuration's crystals into a directory, and return their number.
 
     Shows progress. Raises XrdjaxError if the directory holds something else, or a library is missing.

@@ -1,14 +1,14 @@
 """Spots of a measured picture, as a list: positions and summed counts.
 
-What stands out of the noise falls into connected parts; a part with several summits is divided among them, each pixel to
-the nearest. A spot is its part's centroid and sum. Lines, rings and the shadow of a beam stop are too large or too
+What stands out of the noise falls into connected parts; a part with several summits is divided among them, each pixel
+to the nearest. A spot is its part's centroid and sum. Lines, rings and the shadow of a beam stop are too large or too
 long to be spots.
 """
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from xrdjax.patterns.clean import Cleaned
 
@@ -30,7 +30,7 @@ def find_spots(cleaned: Cleaned) -> tuple[Float[np.ndarray, "n 2"], Float[np.nda
     if not len(summits):
         return np.zeros((0, 2)), np.zeros(0)
     pixels = np.argwhere(above)
-    owner = cKDTree(summits).query(pixels)[1]
+    owner = KDTree(summits).query(pixels)[1]
     parts = ndimage.label(above)[0]
     belongs = parts[tuple(pixels.T)] == parts[tuple(summits[owner].T)]
     pixels, owner = pixels[belongs], owner[belongs]

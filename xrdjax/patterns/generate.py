@@ -71,7 +71,7 @@ def draw_batch(
 
 
 def _mix_in(key: Key[Array, ""], batch: Batch, own: OwnPictures) -> Batch:
-    """Return the batch with each picture exchanged, with the probability configured, for one of the user's, all as likely."""
+    """Return the batch with each picture exchanged, at the configured rate, for one of the user's, all as likely."""
     for_places, for_pictures = jax.random.split(key)
     size = batch.space_group.shape
     is_own = jax.random.bernoulli(for_places, own.share, size)
@@ -98,10 +98,10 @@ def draw_recipe(
     An accelerator draws all pictures of a bucket at once and gathers their pixels; each device has its part of every
     bucket. A CPU draws picture after picture, spot by spot: none waits for a larger one, none is copied.
     """
-    parts = by_bucket(recipe, plan)
+    parts = _known_to_all_devices(by_bucket(_known_to_all_devices(recipe), plan))
     if jax.default_backend() == "cpu":
         image = _draw_in_turn(parts, store, plan, pattern, augment)
-        recipe = interleave(parts, plan.views)
+        recipe = _known_to_all_devices(interleave(parts, plan.views))
     else:
         parts = [_spread_over_devices(part) for part in parts]
         pictures = [
@@ -282,6 +282,13 @@ def interleave(parts: list[T], views: int = 1) -> T:
         return jnp.concatenate(grouped, axis=1).reshape(-1, *leaves[0].shape[1:])
 
     return jax.tree.map(join, *parts)
+
+
+def _known_to_all_devices(recipes: T) -> T:
+    """Left to itself the compiler has each device sample some recipes, and sends them about in many small pieces."""
+    if "data" not in jax.sharding.get_abstract_mesh().axis_names:
+        return recipes
+    return jax.lax.with_sharding_constraint(recipes, PartitionSpec())
 
 
 def _spread_over_devices(recipe: Recipe) -> Recipe:

@@ -1,9 +1,10 @@
 """Where the centre of a pattern is: the point about which the picture is its own inversion.
 
 A zero layer of reciprocal space looks the same turned by half a turn about its origin (Friedel's law; anomalous
-scattering disturbs intensities only a little). The convolution of a picture with itself, Σ I(x) I(s − x), never exceeds Σ I²
-and reaches it only at s = twice the centre. About another node of the lattice the pattern's edge has no partner. The
-sum is divided by what the overlapping parts hold, so that a picture that is cut off on one side keeps its centre.
+scattering disturbs intensities only a little). The convolution of a picture with itself, Σ I(x) I(s − x), never
+exceeds Σ I² and reaches it only at s = twice the centre. About another node of the lattice the pattern's edge has no
+partner. The sum is divided by what the overlapping parts hold, so that a picture that is cut off on one side keeps its
+centre.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def centre_at(image: Float[np.ndarray, "height width"], x: float, y: float) -> C
 
 def _self_convolution(
     image: Float[np.ndarray, "h w"],
-) -> tuple[Float[np.ndarray, "2*h-1 2*w-1"], Float[np.ndarray, "2*h-1 2*w-1"], int]:
+) -> tuple[Float[np.ndarray, "sum_h sum_w"], Float[np.ndarray, "sum_h sum_w"], int]:
     """Return Σ I(x) I(s − x) and the Σ I(x)² of the pixels that take part, for every s, and the size of a pixel.
 
     I is the square root of the picture, so that a few strong spots do not decide alone.

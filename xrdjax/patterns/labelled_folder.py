@@ -1,8 +1,8 @@
 """A folder of a user's own pictures with labels, as arrays to train or test on.
 
-`labels.csv` in the folder has a line a picture: name, the file; space_group, 1 to 230 or a symbol; and if known the zone
-axis u, v, w. Pictures are read as `xrdjax predict` reads them: whatever their size and ground, they come out as the
-pattern configuration's.
+`labels.csv` in the folder has a line a picture: name, the file; space_group, 1 to 230 or a symbol; and if known the
+zone axis u, v, w. Pictures are read as `xrdjax predict` reads them: whatever their size and ground, they come out as
+the pattern configuration's.
 """
 
 import csv
@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from xrdjax.config import PatternConfig
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.errors import PictureError
-from xrdjax.patterns.reading import Reading, check_reading, read_view
+from xrdjax.patterns.reading import read_view
+from xrdjax.patterns.reading_options import Reading, check_reading
 
 MOST_FAULTS = 5  # told of at once
 

@@ -1,28 +1,26 @@
 """From a user's file to the picture that a network was trained on: its size, extent and kind of spots.
 
-A drawn picture is resampled. Of a measured one, whose greys tell intensities, the spots are found and drawn anew, as are
-lists of spots and reflections. What is not told is found out: on which side of the ground the spots are, where the
+A drawn picture is resampled. Of a measured one, whose greys tell intensities, the spots are found and drawn anew, as
+are lists of spots and reflections. What is not told is found out: on which side of the ground the spots are, where the
 centre is. The scale cannot be: without it a picture is taken to span what the network's pictures span.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import gemmi
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import ndimage
 
-from xrdjax.config import Axis, PatternConfig
+from xrdjax.config import PatternConfig
 from xrdjax.errors import PictureError
-from xrdjax.patterns.clean import Cleaned, Ink, clean
+from xrdjax.patterns.clean import Cleaned, clean
 from xrdjax.patterns.find_spots import find_spots
 from xrdjax.patterns.inversion import Centre, centre_at, find_centre
 from xrdjax.patterns.likeness import likeness
 from xrdjax.patterns.picture_file import grey_values, read_picture
 from xrdjax.patterns.pictures import render_spots
+from xrdjax.patterns.reading_options import Reading, space_group_of
 from xrdjax.patterns.render import pixel_centres
 from xrdjax.patterns.resample import resample
 from xrdjax.patterns.spot_file import REFLECTION_SUFFIXES, SPOT_SUFFIXES, layer_of, read_reflections, read_spots
@@ -30,38 +28,6 @@ from xrdjax.patterns.spot_file import REFLECTION_SUFFIXES, SPOT_SUFFIXES, layer_
 BEAM = 0.03  # 1/Å around the centre in which only the direct beam is seen
 FEW_BEYOND = 0.2  # share of spots that may lie where the network's radiation shows none
 DOUBTFUL = 0.5  # likeness below which a picture is called no pattern
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a file is to be read. What is None or "auto" is found out."""
-
-    center: tuple[float, float] | None = None
-    """x and y of the centre in pixels from the upper left corner."""
-    pixels_per_inverse_angstrom: float | None = None
-    """The scale of a picture, or of a list of spots in pixels."""
-    distance: float | None = None
-    """From crystal to detector in mm; with `pixel_size` and `wavelength` in place of a scale."""
-    pixel_size: float | None = None
-    """Of the detector in mm."""
-    wavelength: float | None = None
-    """Of the radiation that was measured with, in Å."""
-    ink: Ink = "auto"
-    """Spots dark on a bright ground, or bright on a dark one."""
-    look: Literal["auto", "picture", "spots"] = "auto"
-    """Resample the picture as it is, or find its spots and draw them anew, by their intensities."""
-    zone: Axis | None = None
-    """Zone axis: which reflections of a file are taken, and for networks that are told the axis."""
-    cell: tuple[float, float, float, float, float, float] | None = None
-    """a, b, c in Å and α, β, γ in degrees, of reflections whose file does not tell."""
-    symmetry: str | None = None
-    """Space group, by symbol or number, by whose operations listed reflections stand for others; "P1" for none. By
-    default the file's own."""
-
-    @property
-    def has_geometry(self) -> bool:
-        """Whether a detector's geometry is given."""
-        return None not in (self.distance, self.pixel_size, self.wavelength)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,24 +44,6 @@ class View:
     likeness: float = 1.0
     """0 for what cannot be a pattern to 1 for what looks like one."""
     warnings: tuple[str, ...] = ()
-
-
-def check_reading(reading: Reading) -> Reading:
-    """Return the options. Raises PictureError naming those that cannot be meant."""
-    for name in ("pixels_per_inverse_angstrom", "distance", "pixel_size", "wavelength"):
-        value = getattr(reading, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise PictureError(f"{name} = {value}: expected a positive number")
-    geometry = (reading.distance, reading.pixel_size, reading.wavelength)
-    if any(geometry) and not all(geometry):
-        raise PictureError("distance, pixel_size and wavelength: expected all three, or none")
-    if reading.has_geometry and reading.pixels_per_inverse_angstrom is not None:
-        raise PictureError("pixels_per_inverse_angstrom: contradicts distance, pixel_size and wavelength; give either")
-    if reading.symmetry is not None and _space_group(reading.symmetry) is None:
-        raise PictureError(
-            f"symmetry = '{reading.symmetry}': no space group; expected a symbol such as 'P 21/c', or 1-230"
-        )
-    return reading
 
 
 def read_view(source: Path | Shaped[np.ndarray, "..."], pattern: PatternConfig, reading: Reading, name: str) -> View:
@@ -123,7 +71,7 @@ def _from_picture(grey: Float[np.ndarray, "h w"], pattern: PatternConfig, readin
         return View(name=name, image=image, given=given, likeness=0.0, warnings=nothing)
     centre = find_centre(cleaned.image) if reading.center is None else centre_at(cleaned.image, *reading.center)
     likely = likeness(cleaned, centre)
-    if reading.look == "picture" or (reading.look == "auto" and cleaned.is_drawn and not reading.has_geometry):
+    if reading.look == "picture" or (reading.look == "auto" and cleaned.is_drawn and reading.geometry is None):
         pixel = _pixel(cleaned, pattern, reading)
         image = resample(cleaned.image, cleaned.is_valid, (centre.x, centre.y), pixel, pattern)
         image, warnings = _mend_beam(image, pattern), _small(cleaned, pattern)
@@ -140,9 +88,9 @@ def _pixel(cleaned: Cleaned, pattern: PatternConfig, reading: Reading) -> float:
     """Return the size of a given picture's pixel in 1/Å."""
     if reading.pixels_per_inverse_angstrom is not None:
         return 1 / reading.pixels_per_inverse_angstrom
-    if reading.has_geometry:
-        assert reading.distance and reading.pixel_size and reading.wavelength
-        return reading.pixel_size / reading.distance / reading.wavelength
+    if reading.geometry:
+        distance, size, wavelength = reading.geometry
+        return size / distance / wavelength
     return 2 * pattern.extent / min(cleaned.image.shape)
 
 
@@ -155,7 +103,7 @@ def _redraw(
     chosen = np.hypot(*xy.T) > BEAM
     xy, counts = xy[chosen], counts[chosen]
     warnings = ()
-    if reading.pixels_per_inverse_angstrom is None and not reading.has_geometry:
+    if reading.pixels_per_inverse_angstrom is None and reading.geometry is None:
         warnings = (
             f"no scale given: the picture's shorter side is taken for {2 * pattern.extent:g} 1/Å, as in training",
         )
@@ -164,12 +112,12 @@ def _redraw(
 
 def _to_reciprocal(offset: Float[np.ndarray, "n 2"], pixel: float, reading: Reading) -> Float[np.ndarray, "n 2"]:
     """Return positions in 1/Å of places in pixels from the centre; on a flat detector |G| = 2 sin θ / λ."""
-    if not reading.has_geometry:
+    if reading.geometry is None:
         return offset * pixel
-    assert reading.distance and reading.pixel_size and reading.wavelength
-    radius = np.hypot(*offset.T)
-    two_theta = np.arctan(radius * reading.pixel_size / reading.distance)
-    return offset * (2 * np.sin(two_theta / 2) / reading.wavelength / np.maximum(radius, 1e-9))[:, None]
+    distance, size, wavelength = reading.geometry
+    radius = np.maximum(np.hypot(*offset.T), 1e-9)
+    two_theta = np.arctan(radius * size / distance)
+    return offset * (2 * np.sin(two_theta / 2) / wavelength / radius)[:, None]
 
 
 def _draw_spots(
@@ -206,7 +154,7 @@ def _mend_beam(image: Float[np.ndarray, "height width"], pattern: PatternConfig)
 
 def _from_spot_list(path: Path, pattern: PatternConfig, reading: Reading, name: str) -> View:
     xy, intensity = read_spots(path)
-    if reading.has_geometry or reading.pixels_per_inverse_angstrom is not None:
+    if reading.geometry or reading.pixels_per_inverse_angstrom is not None:
         if reading.center is None:
             raise PictureError(f"{path}: spots in pixels need their centre; give --center X Y")
         scale = reading.pixels_per_inverse_angstrom or 1.0
@@ -222,13 +170,7 @@ def _from_reflections(path: Path, pattern: PatternConfig, reading: Reading, name
     cell = reading.cell or reflections.cell
     if cell is None:
         raise PictureError(f"{path}: tells no cell; give --cell a b c α β γ")
-    group = reflections.space_group if reading.symmetry is None else _space_group(reading.symmetry)
+    group = reflections.space_group if reading.symmetry is None else space_group_of(reading.symmetry)
     xy, intensity = layer_of(reflections, reading.zone, cell, group, pattern)
     image, warnings = _draw_spots(xy, intensity, pattern, ())
     return View(name=name, image=image, warnings=warnings, likeness=float(image.any()))
-
-
-def _space_group(text: str) -> gemmi.SpaceGroup | None:
-    if text.isdecimal():
-        return gemmi.find_spacegroup_by_number(int(text))
-    return gemmi.find_spacegroup_by_name(text)

@@ -19,7 +19,7 @@ from xrdjax.config import PatternConfig
 from xrdjax.patterns.render import pixel_centres
 
 KNOWN = 0.5  # of a new pixel's area; with less it is taken from the opposite point
-FINE = 8  # steps in a new pixel to which edges are measured
+FINE = 12  # steps in a new pixel to which edges are measured
 SAME = 0.02  # of a pixel: nothing is resampled for less
 
 
@@ -50,7 +50,9 @@ def _draw(image: Float[np.ndarray, "h w"], at: Places, scale: float) -> Float[np
         return _look_up(image, at, order=0)
     if scale < 1 or edge_width(image) > scale**0.5:
         return _look_up(image, at, order=3)
-    return np.maximum(_area_mean(image, at, scale), _redrawn_discs(image, at, scale))
+    parts, count = ndimage.label(image > 0)
+    is_disc = np.concatenate([[False], ndimage.maximum(image, parts, np.arange(1, count + 1)) > 0.5])[parts]
+    return np.maximum(_area_mean(np.where(is_disc, 0, image), at, scale), _redrawn_discs(image, at, scale))
 
 
 def edge_width(image: Float[np.ndarray, "h w"]) -> float:

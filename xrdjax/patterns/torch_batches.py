@@ -1,3 +1,4 @@
+# ty: ignore[import-not-found]
 """Training batches for PyTorch: drawn by JAX, handed over by DLPack without a copy where both use the same device."""
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What every protocol at the paper's sizes costs: evaluate.py on a run of the demo, as a user runs it.
+"""What every protocol at the paper's sizes costs, nearest neighbours aside (benchmarks/ceiling.py): evaluate.py.
 
 python benchmarks/evaluation.py runs/demo
 """
@@ -18,7 +18,9 @@ def main() -> None:
     """Evaluate a run and write benchmarks/results/evaluation.json."""
     workdir = Path(sys.argv[1])
     started = time.monotonic()
-    subprocess.run([sys.executable, "evaluate.py", "--workdir", str(workdir.resolve())], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "evaluate.py", "--workdir", str(workdir.resolve()), "--no-baseline"], cwd=ROOT, check=True
+    )
     seconds = time.monotonic() - started
     report = json.loads((workdir / "evaluation" / "report.json").read_text(encoding="utf-8"))
     write_result("evaluation", {

@@ -54,7 +54,7 @@ def evaluation() -> str:
     result = _result("evaluation")
     return (
         f"All protocols: {result['patterns']:,} patterns of {result['crystals']:,} crystals in "
-        f"{_minutes(result['seconds'])} with the demo's network, start-up, nearest neighbours and report included; "
+        f"{_minutes(result['seconds'])} with the demo's network, start-up and report included, nearest neighbours not; "
         f"{_where(result)}.\n"
     )
 

@@ -89,7 +89,7 @@ def answer(
     seed: int,
     devices: Sequence[jax.Device] | None = None,
 ) -> Answers:
-    """Ask a network; show progress. The answers are the same on any number of devices, by default all of this process."""
+    """Ask a network; show progress. The answers are the same on any number of devices, by default this process's."""
     pattern = replace(network.config.pattern, occupancy=True, debye_waller=True)  # off where the store has it off
     devices = devices or jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)

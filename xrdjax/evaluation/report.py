@@ -57,7 +57,7 @@ VALIDATION = "validation"
 
 def evaluate_run(
     workdir: Path,
-    protocols: tuple[str, ...] = QUICK,
+    protocols: tuple[str, ...] = (),
     max_crystals: int | None = None,
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
@@ -66,14 +66,15 @@ def evaluate_run(
 ) -> str:
     """Evaluate a run, write `evaluation/` in its workdir, and return a summary.
 
-    `protocols` are names in `PROTOCOLS`, or "all"; at most `max_crystals`, by default the configuration's
-    `test_crystals`, of each part are asked about. `baseline` sets the nearest neighbours among the training crystals
-    beside the network in `seen` and `unseen`, for some 20 s an axis. Raises WorkdirError, ConfigError, StoreError.
+    `protocols` are names in `PROTOCOLS`, or "all"; at most `max_crystals` of each part are asked about, by default as
+    many as the protocols say. Without names it is `seen` and `unseen` with the configuration's `test_crystals`.
+    `baseline` sets the nearest neighbours among the training crystals beside the network in these two, for some 20 s
+    an axis. Raises WorkdirError, ConfigError, StoreError.
     """
     started = time.monotonic()
-    names = _chosen(protocols)
+    names = _chosen(protocols or QUICK)
     network = load_network(workdir)
-    most = network.config.test_crystals if max_crystals is None else max_crystals
+    most = network.config.test_crystals if max_crystals is None and not protocols else max_crystals
     asked = _fitting(names, Subjects(store=network.crystals, config=network.config, seed=seed, most=most))
     answers = _ask(network, asked, seed, devices)
     outcomes = {name: _outcome(network, protocol, answers[name], seed) for name, protocol in asked.items()}

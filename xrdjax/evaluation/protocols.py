@@ -18,6 +18,7 @@ from xrdjax.config import LARGEST_AXIS_INDEX, SEEN_AXES, UNSEEN_AXES, Axis, Trai
 from xrdjax.crystals.selection import select_crystals
 from xrdjax.crystals.splits import PARTS, Part
 from xrdjax.crystals.store import CrystalStore
+from xrdjax.diffraction.lattice import direct_basis
 from xrdjax.diffraction.zone import coprime_axis
 from xrdjax.evaluation.depletion import depletable
 from xrdjax.evaluation.requests import Requests, join_requests, make_requests
@@ -202,11 +203,18 @@ def _deformation(subjects: Subjects) -> Protocol:
         random = subjects.random("deformation").normal(size=(len(crystals), 3, 3))
         tensor = random + np.swapaxes(random, 1, 2)
         tensor /= np.sqrt((tensor**2).sum((1, 2), keepdims=True) / 3)
-        return {"deformation": np.eye(3) + tensor * (level / 100)}
+        strained = np.eye(3) + tensor * (level / 100)
+        return {"deformation": strained @ _into_setting(direct_basis(subjects.store.cell[crystals]) @ strained)}
 
     levels = (0.0, 0.5, 1.0, 2.0, 5.0)
     title = "Random strain tensors, by the root mean square of the principal strains"
     return _changed(title, subjects, {"test": subjects.choose("test", CHANGED)}, levels, ("strain", "%"), change)
+
+
+def _into_setting(direct: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3 3"]:
+    """Return rotations that put a along x and b into the plane of x and y, as cells stand: pictures stay upright."""
+    rotation, triangular = np.linalg.qr(np.swapaxes(direct, 1, 2))
+    return rotation * np.sign(np.diagonal(triangular, axis1=1, axis2=2))[:, None]
 
 
 def _substitution(subjects: Subjects) -> Protocol:

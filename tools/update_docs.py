@@ -58,8 +58,8 @@ def predict() -> str:
         rows.append(f"| {name} | " + " | ".join(f"{100 * figure:.1f} %" for figure in figures) + " |")
     rows += [
         "",
-        f"{result['pictures']} patterns of held-out crystals, saved dark on white and moved by five pixels, against the "
-        f"pictures of {result['side']} pixels themselves; a demo of {result['steps']} steps; {_where(result)}.",
+        f"{result['pictures']} patterns of held-out crystals, saved dark on white and moved by five pixels, against "
+        f"the pictures of {result['side']} pixels themselves; a demo of {result['steps']} steps; {_where(result)}.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -284,6 +284,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         demo,
+        predict,
         open_hundred,
         kernel_phases,
         render_sizes,

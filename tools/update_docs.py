@@ -83,6 +83,21 @@ def train_step() -> str:
     return "\n".join(rows) + "\n"
 
 
+def predict() -> str:
+    """Return what reading pictures costs, as a table."""
+    result = _result("predict")
+    rows = ["| picture | crystal system | same answer | space group | same answer |", "|---|---:|---:|---:|---:|"]
+    for name, heads in result["cases"].items():
+        figures = [heads[head][key] for head in ("crystal_system", "space_group") for key in ("top1", "agree")]
+        rows.append(f"| {name} | " + " | ".join(f"{100 * figure:.1f} %" for figure in figures) + " |")
+    rows += [
+        "",
+        f"{result['pictures']} patterns of held-out crystals, saved dark on white and moved by five pixels, against "
+        f"the pictures of {result['side']} pixels themselves; a demo of {result['steps']} steps; {_where(result)}.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def open_hundred() -> str:
     """Return the first hundred steps on the whole embedded set."""
     result = _result("open_100")
@@ -407,6 +422,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         demo,
         evaluation,
         scaling,
+        predict,
         open_hundred,
         train_step,
         kernel_phases,

@@ -15,7 +15,7 @@ from xrdjax.config import UNSEEN_AXES, SelectionConfig
 from xrdjax.crystals.selection import select
 from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.evaluation import answers, protocols, report
-from xrdjax.evaluation.answers import answer, load_network
+from xrdjax.evaluation.answers import answer, fuse_features, load_network
 from xrdjax.evaluation.compare import compare_runs
 from xrdjax.evaluation.protocols import PROTOCOLS, Subjects, make_protocol
 from xrdjax.evaluation.report import evaluate_run
@@ -164,6 +164,18 @@ def test_views_are_fused_by_their_mean_log_probability():
         for views in range(1, 6):
             best = np.argsort(-scores[crystal, :views].mean(0))[:3]
             np.testing.assert_array_equal(ranks[crystal, views - 1], best)
+
+
+def test_network_of_several_views_fuses_them_itself(network):
+    """One view after the other, each crystal's answers together, as the network says when it sees no more."""
+    features = np.random.default_rng(1).normal(size=(3, 2, 16)).astype(np.float32)
+    fused = fuse_features(network, features)
+    model = nnx.merge(network.graph, network.params, network.statistics)
+    for crystal in range(3):
+        for seen in (1, 2):
+            logits = model.classify(jnp.asarray(features[crystal : crystal + 1, :seen]), jnp.array([seen]))
+            best = np.argsort(-np.asarray(logits.crystal_system[0]))[:3]
+            np.testing.assert_array_equal(fused.system_ranks[2 * crystal + seen - 1], best)
 
 
 def test_comparison_shows_every_run(run, evaluated, tmp_path):

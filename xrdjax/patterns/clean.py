@@ -78,6 +78,11 @@ def _ground(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"] | floa
     corner = _corner_grey(values)
     if (np.abs(values - corner) <= FLAT / 2 * np.ptp(values)).mean() > FLAT_SHARE:
         return corner
+    return smoothed_medians(values)
+
+
+def smoothed_medians(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return what varies slowly: medians of blocks, a median of 5 × 5 of them, straight lines between."""
     size = max(min(values.shape) // BLOCKS, 4)
     rows, columns = (-(-length // size) for length in values.shape)
     padded = np.pad(values, [(0, rows * size - values.shape[0]), (0, columns * size - values.shape[1])], mode="reflect")

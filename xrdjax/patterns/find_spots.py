@@ -10,9 +10,9 @@ from jaxtyping import Float
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from xrdjax.patterns.clean import Cleaned
+from xrdjax.patterns.clean import Cleaned, smoothed_medians
 
-THRESHOLD = 5.0  # standard deviations of the ground
+THRESHOLD = 5.0  # standard deviations of the ground, which is measured nearby: photons are noisier where there are more
 FAINTEST = 5e-4  # of the strongest pixel
 SUMMIT_DISTANCE = 0.008  # of the shorter side, at least two pixels
 LARGEST_AREA = 0.01  # of the picture
@@ -24,7 +24,9 @@ def find_spots(cleaned: Cleaned) -> tuple[Float[np.ndarray, "n 2"], Float[np.nda
     counts = cleaned.counts
     reach = max(round(SUMMIT_DISTANCE * min(counts.shape)), 2)
     smooth = ndimage.gaussian_filter(counts, reach / 3)
-    above = smooth > max(THRESHOLD * _noise(smooth, cleaned), FAINTEST * float(smooth.max()))
+    ground = smoothed_medians(smooth)
+    noise = 1.4826 * smoothed_medians(np.abs(smooth - ground))
+    above = smooth - ground > np.maximum(THRESHOLD * noise, FAINTEST * float(smooth.max()))
     is_summit = above & (smooth == ndimage.maximum_filter(smooth, 2 * reach + 1))
     summits = np.argwhere(is_summit)
     if not len(summits):
@@ -34,12 +36,7 @@ def find_spots(cleaned: Cleaned) -> tuple[Float[np.ndarray, "n 2"], Float[np.nda
     parts = ndimage.label(above)[0]
     belongs = parts[tuple(pixels.T)] == parts[tuple(summits[owner].T)]
     pixels, owner = pixels[belongs], owner[belongs]
-    return _measure(counts[tuple(pixels.T)], pixels, owner, LARGEST_AREA * counts.size)
-
-
-def _noise(smooth: Float[np.ndarray, "h w"], cleaned: Cleaned) -> float:
-    values = smooth[cleaned.is_valid]
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return _measure((counts - ground)[tuple(pixels.T)], pixels, owner, LARGEST_AREA * counts.size)
 
 
 def _measure(

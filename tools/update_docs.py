@@ -12,6 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+RUN_ORDER = (
+    "turned", "stored", "axis-known", "multi-view", "strain", "species", "atoms", "vacancies", "all-changes",
+    "any-axis", "procedural-half", "residual",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -94,6 +98,39 @@ def predict() -> str:
         "",
         f"{result['pictures']} patterns of held-out crystals, saved dark on white and moved by five pixels, against "
         f"the pictures of {result['side']} pixels themselves; a demo of {result['steps']} steps; {_where(result)}.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+SMALL_RESULTS = {
+    "seen": "axes trained on",
+    "unseen": "never seen",
+    "strain": "±10 % strain",
+    "substitution": "half the atoms replaced",
+    "species": "species exchanged",
+    "vacancies": "half the atoms missing",
+    "views": "four views",
+}
+
+
+def results_small() -> str:
+    """Return top-1 accuracies of the small runs, crystal system and space group, in every protocol."""
+    reports = {path.stem: _result(f"small/{path.stem}") for path in (ROOT / "benchmarks/results/small").glob("*.json")}
+    order, heads = sorted(reports, key=RUN_ORDER.index), ("crystal_system", "space_group")
+    rows = ["| run | " + " | ".join(SMALL_RESULTS.values()) + " |", "|---" + "|---:" * len(SMALL_RESULTS) + "|"]
+    for name in order:
+        unions = [next(iter(reports[name]["protocols"][protocol]["unions"].values())) for protocol in SMALL_RESULTS]
+        cells = (
+            " / ".join(f"{100 * one[head]['top1']:.1f}" for head in ("crystal_system", "space_group")) for one in unions
+        )
+        rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    first = reports[order[0]]
+    always = first["protocols"]["seen"]["unions"]["all axes"]
+    commonest = " / ".join(f"{100 * always[head]['commonest']:.1f}" for head in heads)
+    rows += [
+        "",
+        f"Top-1 in %, crystal system / space group; always the commonest along the axes trained on: {commonest}. At most "
+        f"{first['max_crystals']} held-out crystals a protocol; {first['device']}, jax {first['versions']['jax']}.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -425,6 +462,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         predict,
         open_hundred,
         train_step,
+        results_small,
         kernel_phases,
         render_sizes,
         speed,

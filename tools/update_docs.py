@@ -130,7 +130,7 @@ def results_small() -> str:
     rows += [
         "",
         f"Top-1 in %, crystal system / space group; always the commonest along the axes trained on: {commonest}. At most "
-        f"{first['max_crystals']} held-out crystals a protocol; {first['device']}, jax {first['versions']['jax']}.",
+        f"{first['max_crystals']} held-out crystals a protocol; jax {first['versions']['jax']}.",
     ]
     return "\n".join(rows) + "\n"
 

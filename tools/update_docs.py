@@ -129,7 +129,7 @@ def results_small() -> str:
     commonest = " / ".join(f"{100 * always[head]['commonest']:.1f}" for head in heads)
     rows += [
         "",
-        f"Top-1 in %, crystal system / space group; always the commonest along the axes trained on: {commonest}. At most "
+        f"Top-1 in %, crystal system / space group; always the commonest: {commonest}. At most "
         f"{first['max_crystals']} held-out crystals a protocol; jax {first['versions']['jax']}.",
     ]
     return "\n".join(rows) + "\n"

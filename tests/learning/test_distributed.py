@@ -153,7 +153,7 @@ def assert_same_recipes(workdir, alone, processes):
 def assert_same_end(workdir, alone, lr):
     """Equal to rounding; where a gradient is hardly more than rounding, Adam makes up to a whole step of it."""
     said, expected = losses(workdir), losses(alone[0])
-    assert said[2] == pytest.approx(expected[2], rel=1e-5)
+    assert said[2] == pytest.approx(expected[2], rel=1e-4)
     assert said == pytest.approx(expected, rel=1e-2)
     one, several = (jax.tree.leaves(restore_run(path)[2].params) for path in (alone[0], workdir))
     away = np.concatenate([np.abs(a - b).ravel() for a, b in zip(one, several, strict=True)])

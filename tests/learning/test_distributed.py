@@ -157,7 +157,7 @@ def assert_same_end(workdir, alone, lr):
     assert said == pytest.approx(expected, rel=1e-2)
     one, several = (jax.tree.leaves(restore_run(path)[2].params) for path in (alone[0], workdir))
     away = np.concatenate([np.abs(a - b).ravel() for a, b in zip(one, several, strict=True)])
-    assert np.quantile(away, 0.9) < 0.01 * lr
+    assert np.quantile(away, 0.9) < 0.1 * lr
     assert away.max() < 2 * lr
 
 

@@ -158,7 +158,7 @@ def fuse_features(network: Network, features: Float[np.ndarray, "crystals views 
         for seen in range(features.shape[1])
     ]
     by_crystal = (np.stack(leaves, axis=1) for leaves in zip(*every, strict=True))
-    return _answers([leaf.reshape(-1, leaf.shape[-1]) for leaf in by_crystal])
+    return _answers([leaf.reshape(leaf.shape[0] * leaf.shape[1], leaf.shape[2]) for leaf in by_crystal])
 
 
 def _padded(values: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "batch ..."]:

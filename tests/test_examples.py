@@ -19,6 +19,7 @@ def example():
     return SimpleNamespace(**runpy.run_path(str(EXAMPLES / "refine_structure.py")))
 
 
+@pytest.mark.long
 def test_refinement_finds_the_structure(example):
     """One zone that shows a, c and the coordinates of quartz; three zones would take three times as long to compile."""
     crystal = reference.crystal("quartz_P3121")

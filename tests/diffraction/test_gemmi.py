@@ -4,6 +4,7 @@ import gemmi
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction.spots import zone_spots
@@ -26,6 +27,7 @@ def small_structure(crystal):
     return structure
 
 
+@pytest.mark.long
 def test_structure_factors_of_five_hundred_crystals():
     """In the float32 of training, along zones of any direction; gemmi keeps its table and f in single precision."""
     store, rng = CrystalStore.open("open"), np.random.default_rng(500)

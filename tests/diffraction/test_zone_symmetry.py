@@ -50,6 +50,7 @@ def test_equivalent_axes_and_other_cells_show_the_same():
             assert zone_signs(_in_other_cell(operations, change), _axis(change @ axis)) == signs
 
 
+@pytest.mark.long
 def test_as_many_classes_as_counted():
     """One zone tells some 13 classes, at most 17; 29 if the system is known; four zones 90."""
     groups = [reference_operations(number) for number in range(1, 231)]

@@ -91,6 +91,7 @@ def test_aims_are_the_groups_that_the_paper_lists():
     assert AIM["fcc"] == (196, 202, 203, 209, 210, 216, 219, 225, 226, 227, 228)
 
 
+@pytest.mark.long
 def test_depletion_ends_in_the_lattice_aimed_at(subjects):
     protocol = make_protocol("depletion", replace(subjects, most=4))
     store = to_device(subjects.store)
@@ -123,6 +124,7 @@ def test_depletable_crystals_hold_the_lattice_aimed_at(subjects):
             assert found_group(without(crystal, on_site)) == {"bcc": 229, "fcc": 225}[target]
 
 
+@pytest.mark.long
 def test_untilted_stills_are_zone_pictures_and_tilted_ones_are_not(subjects):
     protocol = make_protocol("orientations", replace(subjects, most=1))
     pattern = PatternConfig(height=32, width=32, extent=0.9, wavelength=2.29, radius_law="sqrt")

@@ -24,6 +24,7 @@ from xrdjax.learning.training import train
 from xrdjax.patterns import planning
 from xrdjax.patterns.pictures import render_zone
 
+pytestmark = pytest.mark.long
 SHOWN = ("seen", "unseen", "orientations", "deformation", "thermal", "views")
 
 

@@ -44,6 +44,7 @@ def pupil(small_config, teacher, tmp_path_factory):
     return config, workdir
 
 
+@pytest.mark.long
 def test_frozen_parts_stay_what_they_were(teacher, pupil):
     taught, learned = (named_leaves(restore_run(workdir)[2].params) for workdir in (teacher, pupil[1]))
     frozen = [name for name in learned if name.startswith("blocks.")]
@@ -53,6 +54,7 @@ def test_frozen_parts_stay_what_they_were(teacher, pupil):
     assert learned["hidden.0.kernel"].shape != taught["hidden.0.kernel"].shape
 
 
+@pytest.mark.long
 def test_a_run_predicts_with_the_running_mean(pupil):
     config, workdir = pupil
     kept = restore(workdir, initial_state(config, build_optimizer(config))[1])

@@ -137,7 +137,7 @@ def wait_for_record(workdir):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_signal_saves_the_step_at_hand(config_file, whole, tmp_path, number):
     process = start(config_file, tmp_path / "run")
     wait_for_record(tmp_path / "run")
@@ -157,6 +157,7 @@ def finished(small_config, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.long
 def test_other_number_of_devices_changes_rounding_only(small_config, finished, tmp_path):
     """Begun on one device and ended on three."""
     workdir = shutil.copytree(finished, tmp_path / "run")
@@ -192,7 +193,10 @@ def lose_all(checkpoint):
     checkpoint.mkdir()
 
 
-@pytest.mark.parametrize("spoil", [spoil_manifest, spoil_data, cut_in_half, lose_all])
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_data, *(pytest.param(way, marks=pytest.mark.long) for way in (spoil_manifest, cut_in_half, lose_all))],
+)
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(small_config, finished, tmp_path, caplog, spoil):
     workdir = shutil.copytree(finished, tmp_path / "copy")
     spoil(workdir / "checkpoints" / "8")
@@ -225,6 +229,7 @@ def test_checksum_sees_every_bit(finished):
         assert int(checksum(jax.tree.unflatten(tree, changed))) != before
 
 
+@pytest.mark.long
 def test_full_disk_stops_in_one_line_and_loses_nothing(config_file, whole, tmp_path):
     workdir = shutil.copytree(whole[0], tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints" / "40")
@@ -263,6 +268,7 @@ def test_vanished_workdir_stops_the_run(small_config, tmp_path, monkeypatch):
         training.train(replace(small_config, log_every=1), tmp_path / "run", jax.devices()[:1])
 
 
+@pytest.mark.long
 def test_what_is_kept(small_config, tmp_path):
     config = replace(
         small_config, steps=16, checkpoint_every=2, validate_every=4, keep_checkpoints=1, keep_best=1, keep_every=6

@@ -159,6 +159,7 @@ def test_nothing_travels_between_host_and_device(small_config, one_device):
             run.step(state, jax.device_get(tally), run.store, run.plan, run.root)
 
 
+@pytest.mark.long
 def test_steps_in_one_dispatch_are_the_same_steps(small_config, one_device):
     def after_four_steps(config, dispatches):
         run = prepare(config, crystals_of(config), one_device)
@@ -181,6 +182,7 @@ def test_batch_that_devices_cannot_share_is_refused(small_config):
         prepare(small_config, crystals_of(small_config), NamedSharding(mesh, PartitionSpec()))
 
 
+@pytest.mark.long
 def test_network_learns_crystals_it_sees(small_config, tmp_path):
     config = replace(small_config, steps=400, batch_size=15, log_every=50, validate_every=400, checkpoint_every=400)
     train(config, tmp_path)

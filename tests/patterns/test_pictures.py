@@ -28,6 +28,7 @@ PIXEL_ERROR = 4e-4
 """A spot off by 1e-6 1/Å, a radius by as much, and an F by 1e-6 of F(000), against pixels of 0.07 1/Å."""
 
 
+@pytest.mark.long
 def test_views_of_one_call_are_the_pictures_of_each():
     crystal, axes, angles = reference.crystal("gypsum"), [(1, 0, 0), (0, 1, 2), (1, 1, 1)], [0.0, 20.0, -65.0]
     views = render_zones(crystal, axes, SMALL, angle_deg=angles)
@@ -130,7 +131,6 @@ MODES = {
     ),
     "still": (still_picture, (0.2, 0.1, 1.0), replace(SMOOTH, extent=2.0)),
 }
-LONG = ("Gaussians, Lorentz–polarisation", "upper layer, by the sphere")
 
 
 def picture_of(crystal, mode):
@@ -156,7 +156,7 @@ def picture_of(crystal, mode):
 
 
 @pytest.mark.parametrize(
-    "mode", [pytest.param(mode, marks=[pytest.mark.slow] if mode in LONG else []) for mode in MODES]
+    "mode", [pytest.param(mode, marks=[pytest.mark.long] if mode != "discs" else []) for mode in MODES]
 )
 def test_gradients_are_central_differences(crystal, mode):
     """Of every parameter there is: coordinates, occupancies, U, cell, orientation, wavelength, softness.
@@ -187,6 +187,7 @@ def test_gradients_are_central_differences(crystal, mode):
                 assert abs(slope.reshape(-1)[entry] - expected) <= limit, (which, entry)
 
 
+@pytest.mark.long
 def test_gradients_in_what_cannot_be_seen_are_zero_not_nan():
     """Zero intensities, atoms of no occupancy, a pixel on a spot's centre: all at once in copper."""
     copper = reference.crystal("Cu")
@@ -202,6 +203,7 @@ def test_gradients_in_what_cannot_be_seen_are_zero_not_nan():
     assert np.abs(gradient.fract).max() == 0
 
 
+@pytest.mark.long
 def test_a_traced_picture_is_the_rendered_one():
     crystal = reference.crystal("quartz_P3121")
     for pattern in (SMALL, replace(SMALL, frame="paper")):

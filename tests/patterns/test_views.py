@@ -48,6 +48,7 @@ def test_views_show_one_crystal_along_different_axes(batch):
     assert len(set(by_crystal(recipe.crystal)[:, 0])) > 3
 
 
+@pytest.mark.long
 def test_each_view_is_the_picture_of_its_own_recipe(batch, resident):
     """Drawn again by the plan of single pictures, whose shapes are others."""
     plan = make_plan(resident, np.arange(9), PATTERN, AUGMENT, BATCH)

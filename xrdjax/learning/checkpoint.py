@@ -176,6 +176,8 @@ def _read(path: Path, like: TrainState) -> Snapshot:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or like.step.sharding),
         Snapshot(state=like, tally=tally, checksum=total),
     )
+    if jax.process_count() == 1:
+        return ocp.load(str(path), abstract)
     alone = ocp.options.MultiprocessingOptions(active_processes={jax.process_index()}, primary_host=jax.process_index())
     with ocp.Context(multiprocessing_options=alone):
         return ocp.load(str(path), abstract)

@@ -1,6 +1,6 @@
 """What fresh rendering costs a training step: the step as it is, on a batch that is already drawn, and fed from PNGs.
 
-    python benchmarks/train_step.py [CONFIG…] [--seconds 20] [--batch_size 16]
+    python benchmarks/train_step.py [CONFIG…] [--seconds 20] [--batch_size 32]
 
 All three take turns in one run: the step that draws its batch; the same network, loss and optimiser on one batch that
 stays on the device; and the same again, fed with stored PNGs of 322 × 322 pixels that as many threads as cores read,
@@ -48,13 +48,13 @@ def main() -> None:
     parser.add_argument("configs", nargs="*", default=[f"configs/{name}.py" for name in names])
     parser.add_argument("--seconds", type=float, default=20, help="for each way and configuration")
     parser.add_argument(
-        "--batch_size", type=int, default=0, help="instead of the configuration's; the paper's on a CPU is 16"
+        "--batch_size", type=int, default=0, help="instead of the configuration's; the paper's on a CPU is 32"
     )
     arguments = parser.parse_args()
     results = {}
     for path in arguments.configs:
         config = load_config_file(ROOT / path)
-        size = arguments.batch_size or (16 if on_cpu and "paper" in path else config.batch_size)
+        size = arguments.batch_size or (32 if on_cpu and "paper" in path else config.batch_size)
         config = replace(config, batch_size=size, steps_per_dispatch=1)
         if on_cpu:
             config = override(config, {"model.compute_dtype": "float32"})

@@ -44,7 +44,7 @@ def main() -> None:
 
 def shortened(report: dict) -> dict:
     """Return what of a report is kept."""
-    protocols = {
+    protocols: dict[str, dict] = {
         name: {
             "title": protocol["title"],
             "unions": protocol["unions"],
@@ -58,7 +58,7 @@ def shortened(report: dict) -> dict:
     }
     if "views" in protocols:
         four = next(one for one in report["protocols"]["views"]["conditions"] if one["level"] == VIEWS)
-        protocols["views"]["unions"] = {f"{VIEWS} views": four["heads"]} | protocols["views"]["unions"]
+        protocols["views"]["unions"] = {f"{VIEWS} views": four["heads"], **protocols["views"]["unions"]}
     return {key: report[key] for key in KEPT} | {"protocols": protocols}
 
 

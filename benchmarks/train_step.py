@@ -69,7 +69,8 @@ def measure(config: TrainConfig, seconds: float) -> dict[str, object]:
     with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
         run = prepare(config, open_selected(config.data), NamedSharding(mesh, PartitionSpec()))
         batch = first_batch(run)
-        learn = jax.jit(make_learn(initial_state(config, build_optimizer(config))[0], build_optimizer(config), config))
+        optimizer = build_optimizer(config)
+        learn = jax.jit(make_learn(initial_state(config, optimizer)[0], optimizer, config), donate_argnums=0)
         files = write_pngs(run, Path(folder))
         ways = {
             "fresh": lambda state, tally: run.step(state, tally, run.store, run.plan, run.root),

@@ -147,9 +147,10 @@ def test_broken_configuration_files(tmp_path, body, message):
     ("command", "message"),
     [
         (["train.py", "--config", "configs/demo.py", "--workdir", "/dev/null/run"], "/dev/null/run"),
-        (
+        pytest.param(
             ["train.py", "--config", "configs/demo.py", "--workdir", "{tmp}", "--data", "{tmp}/no.safetensors"],
             "no.safetensors",
+            marks=pytest.mark.long,
         ),
         (["evaluate.py", "--workdir", "{tmp}"], "holds no config.json"),
     ],

@@ -213,6 +213,7 @@ def test_apportioned_numbers_add_up():
     assert apportion(np.array([3, 1]), 2).tolist() == [2, 0]
 
 
+@pytest.mark.long
 def test_made_up_crystals_are_crystals_like_others():
     crystals = xrdjax.procedural_crystals(jax.random.key(1), 4, max_atoms=60)
     again = xrdjax.procedural_crystals(jax.random.key(1), 4, max_atoms=60)

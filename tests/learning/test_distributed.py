@@ -239,6 +239,7 @@ def test_hosts_with_directories_of_their_own_are_refused(shared_config, tmp_path
         assert "has another directory of this name; choose a --workdir on storage that all share" in errors
 
 
+@pytest.mark.long
 def test_second_training_in_a_workdir_is_refused_and_told_of_the_first(shared_config, alone, tmp_path):
     with locked(alone[0]), pytest.raises(WorkdirError, match=rf"process {os.getpid()} on .*, trains here; wait for it"):
         training.train(shared_config, alone[0], jax.devices()[:1])

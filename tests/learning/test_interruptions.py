@@ -120,6 +120,7 @@ def kill_at_random(config_file, workdir, whole, kills, seed):
     assert_same_end(workdir, finished)
 
 
+@pytest.mark.long
 def test_killed_three_times_it_ends_bit_for_bit(config_file, whole, tmp_path):
     kill_at_random(config_file, tmp_path / "run", whole, kills=3, seed=0)
 
@@ -137,7 +138,8 @@ def wait_for_record(workdir):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_saves_the_step_at_hand(config_file, whole, tmp_path, number):
     process = start(config_file, tmp_path / "run")
     wait_for_record(tmp_path / "run")
@@ -291,6 +293,7 @@ def test_diverging_run_stops_and_shows_the_batch(small_config, tmp_path):
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+@pytest.mark.long
 def test_bad_steps_can_be_skipped(small_config, tmp_path, monkeypatch):
     config = replace(small_config, on_nan="skip")
     third = jax.random.key_data(step_module.step_key(jax.random.key(config.seed), STREAM_DATA, 2))

@@ -99,7 +99,9 @@ def test_deep_variant_is_vgg19():
 RESIDUAL = replace(TINY, architecture="residual", features=1, normalize="group")
 
 
-@pytest.mark.parametrize("normalize", ["none", "batch", "group"])
+@pytest.mark.parametrize(
+    "normalize", ["batch", *(pytest.param(way, marks=pytest.mark.long) for way in ("none", "group"))]
+)
 def test_a_new_residual_unit_passes_on_what_it_gets(image, normalize):
     """At first its last convolution is zero, so its depth does not matter."""
     shallow, deep = (

@@ -96,7 +96,8 @@ def test_batch_is_a_pure_function_of_its_key(tiny_store, monkeypatch):
     assert np.isin(other.recipe.crystal, train).all()
 
 
-@pytest.mark.parametrize("num_devices", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("num_devices", [2, 4])
 @pytest.mark.usefixtures("unchecked_types")  # what is lowered has descriptions of arrays in the place of arrays
 def test_batch_is_the_same_on_any_number_of_devices(resident, plan, changed, num_devices):
     mesh = jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,))

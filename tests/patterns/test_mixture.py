@@ -91,7 +91,8 @@ def test_a_batch_has_its_share_of_made_up_crystals_with_their_labels(tiny_store,
     assert is_made_up[:4].any() or is_made_up[4:8].any()  # interleaved
 
 
-@pytest.mark.parametrize("num_devices", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("num_devices", [2, 4])
 def test_batch_is_the_same_on_any_number_of_devices(source, mixed, num_devices):
     """Recipes, labels and stored crystals bit for bit; made-up crystals to rounding, for their cells are calculated."""
     mesh = jax.make_mesh((num_devices,), ("data",), (AxisType.Auto,))

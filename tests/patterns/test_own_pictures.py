@@ -45,6 +45,7 @@ def batches(tiny_store, config):
     return mixed, *(draw(jax.random.key(0), resident, plan, PATTERN, config.augment) for plan in (mixed, plain))
 
 
+@pytest.mark.long
 def test_they_stand_as_often_as_asked_and_leave_the_others_alone(batches):
     _, mixed, plain = batches
     is_own = np.asarray(mixed.own) >= 0
@@ -53,6 +54,7 @@ def test_they_stand_as_often_as_asked_and_leave_the_others_alone(batches):
     np.testing.assert_array_equal(np.asarray(mixed.space_group)[~is_own], np.asarray(plain.space_group)[~is_own])
 
 
+@pytest.mark.long
 def test_each_has_its_own_labels(batches, config):
     mixed = batches[1]
     own, number = own_pictures(config), np.asarray(mixed.own)
@@ -65,6 +67,7 @@ def test_each_has_its_own_labels(batches, config):
     assert (np.asarray(mixed.recipe.uvw)[is_own] == (1, 0, 0)).all()
 
 
+@pytest.mark.long
 def test_replay_names_them(batches, tiny_store):
     plan, mixed, _ = batches
     described = describe_batch(mixed, tiny_store, plan.own.names)

@@ -49,7 +49,13 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
+LONG = ("camera", "by the sphere", "electrons")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(way, marks=[pytest.mark.long] * (name in LONG), id=name) for name, way in VARIANTS.items()],
+)
 def test_every_kind_of_picture_is_its_list_drawn_spot_by_spot(options):
     """The lattice's gathered picture against a window per spot, from lists that other tests check."""
     crystal, uvw, pattern = reference.crystal("albite_C-1"), (1, 0, 1), replace(SMALL, **options)
@@ -155,9 +161,7 @@ def picture_of(crystal, mode):
     }
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param(mode, marks=[pytest.mark.long] if mode != "discs" else []) for mode in MODES]
-)
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.long) for mode in MODES])
 def test_gradients_are_central_differences(crystal, mode):
     """Of every parameter there is: coordinates, occupancies, U, cell, orientation, wavelength, softness.
 

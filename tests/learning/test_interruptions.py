@@ -284,6 +284,7 @@ def test_what_is_kept(small_config, tmp_path):
     assert kept == {16, 6, 12, best}
 
 
+@pytest.mark.long
 def test_diverging_run_stops_and_shows_the_batch(small_config, tmp_path):
     config = replace(small_config, optim=OptimConfig(lr=1e30))
     with pytest.raises(DivergedError, match=r"step \d: the loss .* lower optim\.lr.* shows its batch") as caught:

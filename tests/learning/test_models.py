@@ -88,6 +88,7 @@ def test_bfloat16_network_agrees_with_float32(image):
     assert not np.array_equal(rough, exact)
 
 
+@pytest.mark.long
 def test_deep_variant_is_vgg19():
     config = ModelConfig(channels=(64, 128, 256, 512, 512), convolutions=(2, 2, 4, 4, 4))
     abstract = nnx.eval_shape(lambda: build_model(config, PatternConfig(height=224, width=224), jax.random.key(0)))

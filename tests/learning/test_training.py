@@ -89,6 +89,7 @@ def test_finished_run_is_left_alone(small_config, whole_run, caplog):
     assert (whole_run / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.long
 def test_any_step_can_be_replayed(small_config, small_store, whole_run, capsys):
     main(["replay", str(whole_run), "--step", "3"])
     folder = whole_run / "replay" / "step-3"

@@ -116,6 +116,7 @@ def test_batch_is_the_same_on_any_number_of_devices(resident, plan, changed, num
     )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("unchecked_types")
 def test_accelerators_draw_the_same_pictures(resident, plan, changed, monkeypatch):
     """All pictures of a bucket at once, gathered pixel by pixel, on two devices: other sums, some roundings of 2⁻²⁴."""

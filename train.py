@@ -27,13 +27,14 @@ def main() -> None:
         logging.getLogger("xrdjax").setLevel(logging.INFO)
 
         has_company = prepare_jax(config.batch_size)
-        from xrdjax.evaluation.report import evaluate_run
         from xrdjax.learning.training import train
 
         stopped_by = train(config, workdir, profile=profile)
         if stopped_by == signal.SIGINT:
             raise KeyboardInterrupt
         if stopped_by is None and not has_company:
+            from xrdjax.evaluation.report import evaluate_run  # slow to load: not before the first step
+
             print(evaluate_run(workdir))
         elif stopped_by is None:
             logging.getLogger("xrdjax").info("Evaluate it in one process: python evaluate.py --workdir %s", workdir)

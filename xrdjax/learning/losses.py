@@ -81,6 +81,8 @@ def two_head_loss(logits: Logits, batch: Batch, optim: OptimConfig) -> tuple[Flo
 
 def _group_targets(smoothing: float) -> Float[np.ndarray, "230 230"]:
     """Return the targets of each true space group: itself, and a share for all groups of its class."""
+    if not smoothing:
+        return np.eye(NUM_GROUPS)
     classes = friedel_classes()
     same = (classes[:, None] == classes).astype(float)
     return (1 - smoothing) * np.eye(NUM_GROUPS) + smoothing * same / same.sum(1, keepdims=True)

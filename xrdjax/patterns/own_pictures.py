@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from xrdjax.config import TrainConfig
 from xrdjax.errors import ConfigError
 from xrdjax.patterns.device_store import OwnPictures
-from xrdjax.patterns.labelled_folder import read_labelled_folder
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,8 @@ def own_pictures(config: TrainConfig) -> OwnPictures | None:
     """
     if not config.data.pictures_share or config.data.pictures is None:
         return None
+    from xrdjax.patterns.labelled_folder import read_labelled_folder  # slow to load, and seldom needed
+
     read = read_labelled_folder(Path(config.data.pictures), config.pattern)
     if (config.model.sees_axis or config.model.says_axis) and not read.uvw.any(1).all():
         name = read.names[int((~read.uvw.any(1)).argmax())]

@@ -14,18 +14,16 @@ import signal
 import sys
 
 from xrdjax.cli import exit_on_error
+from xrdjax.config import parse_run
+from xrdjax.startup import prepare_jax
 
 
 def main() -> None:
     """Read the command line, train, evaluate."""
-    from xrdjax.config import parse_run
-    from xrdjax.startup import prepare_jax
-
     with exit_on_error():
         config, workdir, profile = parse_run(sys.argv[1:], __doc__)
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("xrdjax").setLevel(logging.INFO)
-
         has_company = prepare_jax(config.batch_size)
         from xrdjax.learning.training import train
 

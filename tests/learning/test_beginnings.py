@@ -17,7 +17,7 @@ from xrdjax.learning.checkpoint import Checkpoints, restore
 from xrdjax.learning.optimizer import build_optimizer, named_leaves
 from xrdjax.learning.run import restore_run
 from xrdjax.learning.state import initial_state
-from xrdjax.learning.step import _running_mean, empty_tally
+from xrdjax.learning.step import _num_seen, _running_mean, empty_tally
 from xrdjax.learning.warm_start import warm_start
 from xrdjax.learning.workdir import check_workdir, claim_workdir
 
@@ -104,3 +104,12 @@ def test_unknown_part_to_freeze_is_named_before_anything_is_compiled(small_confi
     ):
         training.train(replace(small_config, freeze=("block.0",)), tmp_path / "run", jax.devices()[:1])
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_training_shows_every_number_of_views_as_often(small_config):
+    key = jax.random.key(0)
+    seen = np.asarray(_num_seen(key, replace(small_config, views=3, batch_size=9000)))
+    counts = np.bincount(seen, minlength=4)
+    np.testing.assert_allclose(counts[1:] / 3000, 1 / 3, atol=5 * np.sqrt(2 / 9 / 3000))
+    assert counts[0] == 0
+    assert _num_seen(key, small_config) is None

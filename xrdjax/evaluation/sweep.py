@@ -55,11 +55,12 @@ def run_sweep(
     for name in chosen:
         check_workdir(runs[name], folder / name)
     for place, name in enumerate(chosen, start=1):
-        if not _is_done(folder / name):
-            log.info("Run %d of %d: %s", place, len(chosen), name)
-            if not _finish(runs[name], folder / name, max_crystals):
-                return False
-            jax.clear_caches()
+        if _is_done(folder / name):
+            continue
+        log.info("Run %d of %d: %s", place, len(chosen), name)
+        if not _finish(runs[name], folder / name, max_crystals):
+            return False
+        jax.clear_caches()
         collect(runs, folder)
     return all(_is_done(folder / name) for name in chosen)
 

@@ -14,7 +14,7 @@ import signal
 import sys
 
 from xrdjax.cli import exit_on_error
-from xrdjax.config import parse_run
+from xrdjax.config_sources import parse_run
 from xrdjax.startup import prepare_jax
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from record import write_result
 
-from xrdjax.config import load_config_file
+from xrdjax.config_sources import load_config_file
 from xrdjax.crystals.selection import open_selected
 from xrdjax.learning.run import prepare
 from xrdjax.learning.state import TrainState

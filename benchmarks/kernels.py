@@ -19,7 +19,8 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from record import write_result
 
-from xrdjax.config import AugmentConfig, PatternConfig, load_config_file
+from xrdjax.config import AugmentConfig, PatternConfig
+from xrdjax.config_sources import load_config_file
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.diffraction import structure_factor
 from xrdjax.learning.models import build_model

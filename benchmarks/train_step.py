@@ -26,7 +26,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from PIL import Image
 from record import write_result
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 from xrdjax.crystals.selection import open_selected
 from xrdjax.learning.optimizer import build_optimizer
 from xrdjax.learning.run import Run, prepare

@@ -8,7 +8,8 @@ Cost: for a GPU. Not run to its end yet.
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 
 def get_config() -> TrainConfig:

@@ -9,7 +9,8 @@ is not released. Cost: for a GPU. Not run to its end yet.
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 
 def get_config() -> TrainConfig:

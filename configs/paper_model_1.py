@@ -7,7 +7,8 @@ A hundred epochs of 36,500 crystals × one zone axis in batches of 128. Cost: fo
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 
 def get_config() -> TrainConfig:

@@ -7,7 +7,8 @@ A hundred epochs of 36,500 crystals × four zone axes in batches of 128. Cost: f
 
 from pathlib import Path
 
-from xrdjax.config import SEEN_AXES, TrainConfig, load_config_file, override
+from xrdjax.config import SEEN_AXES, TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 
 def get_config() -> TrainConfig:

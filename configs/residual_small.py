@@ -7,7 +7,8 @@ Cost: about ten minutes on two CPU cores. Result: see docs/training.md.
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 
 def get_config() -> TrainConfig:

@@ -259,7 +259,7 @@ def sweep(
     """
     import logging
 
-    from xrdjax.config import load_sweep_file
+    from xrdjax.config_sources import load_sweep_file
     from xrdjax.startup import prepare_jax
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")

@@ -128,7 +128,7 @@ def export(
     """
     from dataclasses import replace
 
-    from xrdjax.config import load_config_file
+    from xrdjax.config_sources import load_config_file
     from xrdjax.startup import prepare_jax
 
     chosen = load_config_file(config)

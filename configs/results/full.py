@@ -11,7 +11,8 @@ size of a laptop.
 
 from pathlib import Path
 
-from xrdjax.config import SEEN_AXES, TrainConfig, load_config_file, override
+from xrdjax.config import SEEN_AXES, TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 PAPER = {"pattern.axes": SEEN_AXES, "augment.rotation_deg": 90}
 FRESH = {"pattern.max_index": 3, "augment.rotation_deg": 180}

@@ -11,7 +11,8 @@ all. Result: see docs/results.md.
 
 from pathlib import Path
 
-from xrdjax.config import SEEN_AXES, TrainConfig, load_config_file, override
+from xrdjax.config import SEEN_AXES, TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 STRAIN, SPECIES, ATOMS, VACANCIES = (
     {"augment.strain": 0.1},

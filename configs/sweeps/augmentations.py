@@ -7,7 +7,8 @@ Cost: seven demos, half an hour on two CPU cores. A cluster runs one a job: `--i
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, load_config_file, override
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import load_config_file, override
 
 EACH = {
     "rotation": {"augment.rotation_deg": 180},

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from xrdjax.config import grid, load_sweep_file, override
+from xrdjax.config_sources import grid, load_sweep_file, override
 from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.errors import ConfigError
 from xrdjax.evaluation import sweep
 
 FILE = """
-from xrdjax.config import from_json, override
+from xrdjax.config_sources import from_json, override
 def get_runs():
     small = from_json({text!r}, "small")
     changes = {{"lost": {{"data.store": "/nowhere.safetensors"}}, "bad": {{"data.elements": ("Pu",)}}}}
@@ -21,7 +21,7 @@ def get_runs():
 
 @pytest.fixture
 def file(small_config, tmp_path):
-    from xrdjax.config import to_json
+    from xrdjax.config_sources import to_json
 
     path = tmp_path / "runs.py"
     path.write_text(FILE.format(text=to_json(small_config)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xrdjax.config import override
+from xrdjax.config_sources import override
 from xrdjax.crystals.selection import open_selected
 from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.learning import training

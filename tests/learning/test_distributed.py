@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from xrdjax.config import to_json
+from xrdjax.config_sources import to_json
 from xrdjax.crystals.selection import open_selected
 from xrdjax.errors import ConfigError, WorkdirError
 from xrdjax.hosts import find_launch
@@ -35,7 +35,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from xrdjax.cli import exit_on_error
-from xrdjax.config import from_json
+from xrdjax.config_sources import from_json
 from xrdjax.startup import prepare_jax
 with exit_on_error():
     config = from_json(Path(sys.argv[1]).read_text(), sys.argv[1])

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xrdjax.config import OptimConfig, to_json
+from xrdjax.config import OptimConfig
+from xrdjax.config_sources import to_json
 from xrdjax.errors import DivergedError, WorkdirError
 from xrdjax.learning import step as step_module
 from xrdjax.learning import training
@@ -31,7 +32,7 @@ RUN = """
 import resource, sys
 from pathlib import Path
 from xrdjax.cli import exit_on_error
-from xrdjax.config import from_json
+from xrdjax.config_sources import from_json
 if sys.argv[3:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 with exit_on_error():

@@ -5,7 +5,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, differences
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import differences
 from xrdjax.crystals.selection import open_selected
 from xrdjax.errors import StoreError
 from xrdjax.learning.model_file import Weights

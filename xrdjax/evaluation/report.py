@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from xrdjax.config import from_json
+from xrdjax.config_sources import from_json
 from xrdjax.crystals.selection import select_crystals
 from xrdjax.crystals.symmetry import crystal_system_index
 from xrdjax.errors import ConfigError

@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from xrdjax.config import TrainConfig, differences
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import differences
 from xrdjax.errors import ConfigError, XrdjaxError
 from xrdjax.evaluation.report import evaluate_run
 from xrdjax.evaluation.results import HEADS

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, Int8, PyTree
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save
 
-from xrdjax.config import TrainConfig, from_json, to_json
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import from_json, to_json
 from xrdjax.errors import ModelError, XrdjaxError
 from xrdjax.learning.models import build_model
 from xrdjax.learning.optimizer import named_leaves

@@ -5,7 +5,8 @@ Both are written when all that can be refused has been checked, so that a failed
 
 from pathlib import Path
 
-from xrdjax.config import TrainConfig, differences, from_json, to_json
+from xrdjax.config import TrainConfig
+from xrdjax.config_sources import differences, from_json, to_json
 from xrdjax.crystals.store import CrystalStore
 from xrdjax.errors import WorkdirError
 

@@ -22,7 +22,8 @@ from jaxtyping import Array, Bool, Int, Key, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from xrdjax.config import AugmentConfig, PatternConfig, TrainConfig, to_json, validate
+from xrdjax.config import AugmentConfig, PatternConfig, TrainConfig, validate
+from xrdjax.config_sources import to_json
 from xrdjax.crystals.selection import open_selected, select_crystals
 from xrdjax.crystals.splits import PARTS, Part
 from xrdjax.crystals.store import CrystalStore

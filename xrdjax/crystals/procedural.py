@@ -158,14 +158,11 @@ def make_factory(
 ) -> Factory:
     """Put these templates of a library, and the statistics of the training split, on the device."""
     group = library.group[templates].astype(int)
-    rows = {
-        "position": library.padded(library.position, 0)[templates],
-        "rank": library.padded(library.rank, 0)[templates],
-    }
     num_sites = library.num_sites[templates]
     most = int(num_sites.max())
-    real = np.arange(most) < num_sites[:, None]
-    multiplicity = np.where(real, table.multiplicity[rows["position"][:, :most]], 0)
+    position = library.padded(library.position, 0)[templates, :most]
+    rank = library.padded(library.rank, 0)[templates, :most]
+    multiplicity = np.where(np.arange(most) < num_sites[:, None], table.multiplicity[position], 0)
     free, shift = table.images()
     fixed_point = ((shift.astype(np.uint64) * 2**32 + 12) // 24).astype(np.uint32).view(np.int32)
     num_atoms = multiplicity.sum(axis=1)
@@ -178,8 +175,8 @@ def make_factory(
         num_sites=jnp.asarray(num_sites, jnp.int32),
         num_atoms=jnp.asarray(num_atoms, jnp.int32),
         max_volume=jnp.asarray(max_volume(num_atoms), jnp.float32),
-        position=jnp.asarray(rows["position"][:, :most], jnp.int32),
-        rank=jnp.asarray(rows["rank"][:, :most], jnp.int32),
+        position=jnp.asarray(position, jnp.int32),
+        rank=jnp.asarray(rank, jnp.int32),
         start=jnp.asarray(np.cumsum(multiplicity, axis=1) - multiplicity, jnp.int32),
         first_image=jnp.asarray(table.orbit_offset[:-1], jnp.int32),
         image=jnp.asarray(np.concatenate([free.reshape(-1, 9), fixed_point], axis=1), jnp.int32),

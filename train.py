@@ -9,21 +9,19 @@ Several processes on one or many machines train as one: docs/distributed.md; eva
 python train.py --config configs/demo.py --help
 """
 
-import logging
 import signal
 import sys
 
 from xrdjax.cli import exit_on_error
 from xrdjax.config_sources import parse_run
-from xrdjax.startup import prepare_jax
+from xrdjax.startup import prepare_jax, show_progress
 
 
 def main() -> None:
     """Read the command line, train, evaluate."""
     with exit_on_error():
         config, workdir, profile = parse_run(sys.argv[1:], __doc__)
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("xrdjax").setLevel(logging.INFO)
+        log = show_progress()
         has_company = prepare_jax(config.batch_size)
         from xrdjax.learning.training import train
 
@@ -35,7 +33,7 @@ def main() -> None:
 
             print(evaluate_run(workdir))
         elif stopped_by is None:
-            logging.getLogger("xrdjax").info("Evaluate it in one process: python evaluate.py --workdir %s", workdir)
+            log.info("Evaluate it in one process: python evaluate.py --workdir %s", workdir)
 
 
 if __name__ == "__main__":

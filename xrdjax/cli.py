@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -35,6 +35,40 @@ xrdjax info            what the crystals are that come with the package
 xrdjax COMMAND --help  what a command does and takes
 
 xrdjax --version       which version this is"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the store says of itself."""
+
+    title: str = ""
+    """One line about the set. By default it names the inputs."""
+    source_name: str = ""
+    """Whose crystals these are. By default the first input's name."""
+    licence: str = "unknown"
+    """On what terms they may be passed on."""
+    attribution: str = ""
+    """What to cite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What the picture looks like."""
+
+    size: int = 512
+    """Height and width in pixels, 1 to 8192."""
+    angle: float = 0.0
+    """Counter-clockwise turn of the pattern in degrees."""
+    extent: float = 1.4
+    """Half of the picture's side in 1/Å."""
+    spot_shape: Literal["disc", "gaussian"] = "disc"
+    """Discs whose radius tells the intensity, or Gaussians whose height does."""
+    radius_law: Literal["linear", "sqrt", "log"] = "linear"
+    """Radius proportional to the intensity, or to its square root or logarithm, which show weak spots."""
+    direct_beam: float = 0.0
+    """Radius in 1/Å of a disc at the origin."""
+    bright: bool = False
+    """Bright spots on a dark ground rather than dark ones on white."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,7 +142,7 @@ def info(
     from xrdjax.crystals.selection import open_selected
 
     if picture is not None:
-        _check_picture(picture)
+        check_picture(picture)
     data = DataConfig(store=store, **asdict(selection))
     opened = open_selected(check_data(data))
     print(list_parts(opened, data) if names else describe(opened, data))
@@ -120,15 +154,12 @@ def pack(
     paths: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT… OUT")],
     /,
     *,
-    title: str = "",
-    source_name: str = "",
-    licence: str = "unknown",
-    attribution: str = "",
     shard: str = "1/1",
     find_group: bool = True,
     time_limit: float = 60.0,
     processes: int | None = None,
     overwrite: bool = False,
+    about: tyro.conf.OmitArgPrefixes[About] = About(),
 ) -> None:
     """Read all CIFs of the inputs into one crystal store.
 
@@ -138,10 +169,6 @@ def pack(
 
     Args:
         paths: The inputs, and last the store to write, such as mine.safetensors.
-        title: One line about the set. By default it names the inputs.
-        source_name: Whose crystals these are. By default the first input's name.
-        licence: On what terms they may be passed on.
-        attribution: What to cite.
         shard: i/n reads only every n-th file, from the i-th on, and writes OUT with `.i-of-n` in its name, for n
             machines to share the work; `xrdjax merge` joins what they write.
         find_group: Also search for each crystal's space group in its atoms. Without it packing is a little faster.
@@ -157,9 +184,9 @@ def pack(
     if options.shard != (1, 1):
         out = out.with_name(f"{out.stem}.{options.shard[0]}-of-{options.shard[1]}{out.suffix}")
     stem = Path(inputs[0]).resolve().name
-    name = source_name or stem
-    source = Source(name=name, provider=name, licence=licence, attribution=attribution)
-    title = title or f"Crystals from {stem}" + (" and others" if len(inputs) > 1 else "")
+    name = about.source_name or stem
+    source = Source(name=name, provider=name, licence=about.licence, attribution=about.attribution)
+    title = about.title or f"Crystals from {stem}" + (" and others" if len(inputs) > 1 else "")
     report = ingest.pack(inputs, out, title=title, source=source, overwrite=overwrite, options=options)
     print(f"{out}: " + "\n".join(report.summary()))
     _print_empty_parts(out)
@@ -197,14 +224,8 @@ def render(
     *,
     zone: Annotated[tuple[int, int, int], tyro.conf.arg(metavar="U V W")],
     out: Path,
-    size: int = 512,
-    angle: float = 0.0,
-    extent: float = 1.4,
-    spot_shape: Literal["disc", "gaussian"] = "disc",
-    radius_law: Literal["linear", "sqrt", "log"] = "linear",
-    direct_beam: float = 0.0,
-    bright: bool = False,
     spots_csv: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    drawing: tyro.conf.OmitArgPrefixes[Drawing] = Drawing(),
     physics: tyro.conf.OmitArgPrefixes[DiffractionConfig] = DiffractionConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Draw the diffraction pattern of one zone of a crystal, and list its reflections.
@@ -213,28 +234,23 @@ def render(
         cif: The crystal.
         zone: Zone axis [uvw], such as 1 -1 0. The crystal is seen from +[uvw].
         out: The picture to write, *.png. Replaced if it exists.
-        size: Height and width in pixels, 1 to 8192.
-        angle: Counter-clockwise turn of the pattern in degrees.
-        extent: Half of the picture's side in 1/Å.
-        spot_shape: Discs whose radius tells the intensity, or Gaussians whose height does.
-        radius_law: Radius proportional to the intensity, or to its square root or logarithm, which show weak spots.
-        direct_beam: Radius in 1/Å of a disc at the origin.
-        bright: Bright spots on a dark ground rather than dark ones on white.
         spots_csv: Also write all reflections: h, k, l, x and y in 1/Å as drawn, |F|² in electrons², 2θ in degrees.
     """
     from xrdjax.crystals.cif import read_cif
 
     _check_pictures(out, spots_csv)
-    if not math.isfinite(angle):
-        raise XrdjaxError(f"--angle {angle}: expected a finite number")
-    drawing = PatternConfig(extent=extent, spot_shape=spot_shape, radius_law=radius_law, direct_beam=direct_beam)
-    pattern = _square_pattern(size, drawing, physics)
+    pattern = _square_pattern(drawing, physics)
     crystal = read_cif(cif)
-    spots = _draw(crystal, zone, pattern, angle_deg=angle, bright=bright, out=out)
+    from xrdjax.diffraction.spots import layer_spots
+    from xrdjax.patterns.pictures import render_zone
+
+    spots = layer_spots(crystal, zone, pattern)
+    image = render_zone(crystal, zone, pattern, angle_deg=drawing.angle)
+    _write_png(out, image if drawing.bright else 1 - image)
     print(_describe(crystal))
     print(f"zone [{' '.join(map(str, zone))}]: {len(spots.hkl)} reflections, drawn to {out}")
     if spots_csv is not None:
-        _write_spots(spots_csv, spots, angle)
+        _write_spots(spots_csv, spots, drawing.angle)
 
 
 def sweep(
@@ -257,13 +273,10 @@ def sweep(
         crystals: Evaluate on at most so many crystals. By default what each run's configuration says.
         collect: Only make the table of what is done.
     """
-    import logging
-
     from xrdjax.config_sources import load_sweep_file
-    from xrdjax.startup import prepare_jax
+    from xrdjax.startup import prepare_jax, show_progress
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("xrdjax").setLevel(logging.INFO)
+    show_progress()
     runs = load_sweep_file(file)
     prepare_jax(math.gcd(*(run.batch_size for run in runs.values())))
     from xrdjax.evaluation import sweep as sweeps
@@ -291,6 +304,15 @@ def replay(
 
     step = latest_step(workdir) if step is None else step
     print(f"step {step}: {replay_step(workdir, step)}")
+
+
+def check_picture(path: Path) -> None:
+    """Raise XrdjaxError unless a PNG can be written there."""
+    from xrdjax.crystals.ingest import check_output
+
+    if path.suffix.lower() != ".png":
+        raise XrdjaxError(f"{path}: the picture is a PNG; give it a name that ends in .png")
+    check_output(path, overwrite=True)
 
 
 def _note_printer() -> Callable[..., None]:
@@ -347,7 +369,7 @@ def _check_pictures(out: Path, spots_csv: Path | None) -> None:
     """Raise XrdjaxError unless picture and table can be written, each to its own file."""
     from xrdjax.crystals.ingest import check_output
 
-    _check_picture(out)
+    check_picture(out)
     if spots_csv is None:
         return
     check_output(spots_csv, overwrite=True)
@@ -355,38 +377,23 @@ def _check_pictures(out: Path, spots_csv: Path | None) -> None:
         raise XrdjaxError(f"--spots-csv {spots_csv}: is the picture's file, --out; name another")
 
 
-def _check_picture(path: Path) -> None:
-    from xrdjax.crystals.ingest import check_output
-
-    if path.suffix.lower() != ".png":
-        raise XrdjaxError(f"{path}: the picture is a PNG; give it a name that ends in .png")
-    check_output(path, overwrite=True)
-
-
-def _square_pattern(size: int, drawing: PatternConfig, physics: DiffractionConfig) -> PatternConfig:
+def _square_pattern(drawing: Drawing, physics: DiffractionConfig) -> PatternConfig:
     """Return one checked pattern of both. Raises XrdjaxError for what cannot be drawn."""
-    if not 1 <= size <= MAX_SIZE:
-        raise XrdjaxError(f"--size {size}: expected 1 to {MAX_SIZE} pixels")
-    return check_pattern(replace(drawing, height=size, width=size, **asdict(physics)))
-
-
-def _draw(
-    crystal: "Crystal",
-    zone: tuple[int, int, int],
-    pattern: PatternConfig,
-    *,
-    angle_deg: float,
-    bright: bool,
-    out: Path,
-) -> "Spots":
-    """Write the picture of a zone and return its reflections."""
-    from xrdjax.diffraction.spots import layer_spots
-    from xrdjax.patterns.pictures import render_zone
-
-    spots = layer_spots(crystal, zone, pattern)
-    image = render_zone(crystal, zone, pattern, angle_deg=angle_deg)
-    _write_png(out, image if bright else 1 - image)
-    return spots
+    if not math.isfinite(drawing.angle):
+        raise XrdjaxError(f"--angle {drawing.angle}: expected a finite number")
+    if not 1 <= drawing.size <= MAX_SIZE:
+        raise XrdjaxError(f"--size {drawing.size}: expected 1 to {MAX_SIZE} pixels")
+    return check_pattern(
+        PatternConfig(
+            height=drawing.size,
+            width=drawing.size,
+            extent=drawing.extent,
+            spot_shape=drawing.spot_shape,
+            radius_law=drawing.radius_law,
+            direct_beam=drawing.direct_beam,
+            **asdict(physics),
+        )
+    )
 
 
 def _write_png(path: Path, image: "np.ndarray") -> None:

@@ -40,24 +40,16 @@ def predict(
         picture: Also draw what was given, what the network saw and its answers, as *.png.
         json_output: Print JSON.
     """
-    from xrdjax.cli import _check_picture
     from xrdjax.startup import prepare_jax
 
-    check_reading(reading)
-    if not files:
-        raise XrdjaxError("no file given; name a picture, a list of spots or of reflections")
-    if picture is not None:
-        _check_picture(picture)
+    _check_request(files, picture, reading)
     prepare_jax()
     from xrdjax.evaluation.predict import load_model
 
     network = load_model(model)
     views = _read_all(network, files, reading)
     predictions = network.answer(views, reading, together=together)
-    if json_output:
-        print(json.dumps([_as_json(prediction) for prediction in predictions], indent=2))
-    else:
-        print("\n\n".join(_as_text(prediction) for prediction in predictions))
+    print(_as_json(predictions) if json_output else "\n\n".join(map(_as_text, predictions)))
     if picture is not None and predictions:
         from xrdjax.evaluation.prediction_figure import draw_predictions
 
@@ -143,6 +135,17 @@ def export(
     print(f"{out}: {count:,} pictures; labels: {out / 'labels.csv'}")
 
 
+def _check_request(files: tuple[Path, ...], picture: Path | None, reading: Reading) -> None:
+    """Raise XrdjaxError for what cannot be meant, before anything is loaded."""
+    from xrdjax.cli import check_picture
+
+    check_reading(reading)
+    if not files:
+        raise XrdjaxError("no file given; name a picture, a list of spots or of reflections")
+    if picture is not None:
+        check_picture(picture)
+
+
 def _read_all(network: "Model", files: tuple[Path, ...], reading: Reading) -> list["View"]:
     """Return what could be read, and tell of the rest on standard error."""
     views = []
@@ -169,7 +172,11 @@ def _as_text(prediction: "Prediction") -> str:
     return "\n".join(lines)
 
 
-def _as_json(prediction: "Prediction") -> dict[str, object]:
+def _as_json(predictions: "list[Prediction]") -> str:
+    return json.dumps([_record(prediction) for prediction in predictions], indent=2)
+
+
+def _record(prediction: "Prediction") -> dict[str, object]:
     return {
         "name": prediction.name,
         "likeness": round(prediction.likeness, 4),

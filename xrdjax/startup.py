@@ -1,9 +1,10 @@
-"""What a script settles before JAX starts: where compiled programs are kept, and who shares the work.
+"""What a script settles before JAX starts: where compiled programs are kept, who shares the work, what is printed.
 
 Only scripts call this. Whatever the environment says by JAX's own variables goes before.
 """
 
 import hashlib
+import logging
 import os
 import platform
 from pathlib import Path
@@ -34,6 +35,14 @@ def prepare_jax(batch_size: int | None = None) -> bool:
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", cpu_devices(batch_size, num_cores()))
     return False
+
+
+def show_progress() -> logging.Logger:
+    """Print what the package logs, and the warnings of others, with the time of day; return the package's logger."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    log = logging.getLogger("xrdjax")
+    log.setLevel(logging.INFO)
+    return log
 
 
 def cache_directory() -> Path:

@@ -1,6 +1,6 @@
 """What is lost when patterns are saved as pictures of another size, off centre, and read again by `predict`.
 
-python benchmarks/predict.py RUN|MODEL.safetensors
+python benchmarks/predict.py [MODEL]
 
 200 held-out crystals along the axes of the training. Each is saved dark on white and moved by 5 pixels: drawn anew at
 another size, or enlarged as a picture. Accuracy beside that on the pictures as trained, and how often both agree.
@@ -24,7 +24,7 @@ NUM_PICTURES, SHIFT = 200, 5
 
 def main() -> None:
     """Measure, and write benchmarks/results/predict.json."""
-    model = xrdjax.load_model(sys.argv[1])
+    model = xrdjax.load_model(*sys.argv[1:2])
     config = model.config
     store = open_selected(config.data)
     test = select_crystals(store, config.data, "test")
@@ -53,7 +53,10 @@ def main() -> None:
             for head in HEADS
         }
         print(name, rows[name], flush=True)
-    write_result("predict", {"pictures": len(crystals), "steps": model.card.steps, "side": side, "cases": rows})
+    write_result(
+        "predict",
+        {"pictures": len(crystals), "model": model.card.title, "steps": model.card.steps, "side": side, "cases": rows},
+    )
 
 
 def _answers(model: Model, images: list[np.ndarray], *, is_exact: bool) -> dict[str, np.ndarray]:

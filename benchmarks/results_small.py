@@ -59,6 +59,9 @@ def shortened(report: dict) -> dict:
     if "views" in protocols:
         four = next(one for one in report["protocols"]["views"]["conditions"] if one["level"] == VIEWS)
         protocols["views"]["unions"] = {f"{VIEWS} views": four["heads"], **protocols["views"]["unions"]}
+    for name, protocol in report["protocols"].items():
+        if "neighbours" in protocol:
+            protocols[name]["neighbours"] = protocol["neighbours"]
     return {key: report[key] for key in KEPT} | {"protocols": protocols}
 
 

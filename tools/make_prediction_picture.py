@@ -1,6 +1,6 @@
 """Draw what prediction makes of four kinds of input: docs/images/predict.png.
 
-python tools/make_prediction_picture.py RUN|MODEL.safetensors docs/images/predict.png
+python tools/make_prediction_picture.py docs/images/predict.png [MODEL]
 """
 
 import sys
@@ -19,7 +19,7 @@ TEXT = "This is no diffraction pattern. A network would answer all the same, and
 
 
 def main() -> None:
-    model = xrdjax.load_model(sys.argv[1])
+    model = xrdjax.load_model(*sys.argv[2:3])
     pattern = model.config.pattern
     crystal = xrdjax.read_cif(ROOT / "tests" / "data" / "cifs" / "ZnO_wurtzite.cif")
     spots = xrdjax.zone_spots(crystal, (1, 0, 0), wavelength=pattern.wavelength)
@@ -45,7 +45,7 @@ def main() -> None:
             *model.predict([listed, text]),
         ]
     named = [replace(prediction, name=Path(prediction.name).name) for prediction in predictions]
-    draw_predictions(named, pattern).savefig(sys.argv[2], dpi=90)
+    draw_predictions(named, pattern).savefig(sys.argv[1], dpi=90)
 
 
 def detector_frame(spots: xrdjax.Spots, scale: float) -> np.ndarray:

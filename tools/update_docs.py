@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+HEADS = ("crystal_system", "space_group")
 RUN_ORDER = (
     "turned", "stored", "axis-known", "multi-view", "strain", "species", "atoms", "vacancies", "all-changes",
     "any-axis", "procedural-half", "residual",
@@ -97,7 +98,7 @@ def predict() -> str:
     rows += [
         "",
         f"{result['pictures']} patterns of held-out crystals, saved dark on white and moved by five pixels, against "
-        f"the pictures of {result['side']} pixels themselves; a demo of {result['steps']} steps; {_where(result)}.",
+        f"the pictures of {result['side']} pixels themselves; the network for {result['model']}; {_where(result)}.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -132,6 +133,31 @@ def results_small() -> str:
         f"Top-1 in %, crystal system / space group; always the commonest: {commonest}. At most "
         f"{first['max_crystals']} held-out crystals a protocol; jax {first['versions']['jax']}.",
     ]
+    return "\n".join(rows) + "\n"
+
+
+def released() -> str:
+    """Return what the networks reach that come with the package, as a table."""
+    reports = {name: _result(f"laptop/{name}") for name in ("laptop", "laptop-views")}
+    one, several = reports["laptop"], reports["laptop-views"]
+    unions = {name: next(iter(one["protocols"][name]["unions"].values())) for name in ("seen", "unseen")}
+    rows = [
+        "| held-out crystals | network | crystal system | space group | always the commonest |",
+        "|---|---|---:|---:|---:|",
+    ]
+
+    def row(what: str, network: str, heads: dict) -> None:
+        cells = (f"{100 * heads[head]['top1']:.1f} %" for head in HEADS)
+        always = " / ".join(f"{100 * unions['seen'][head]['commonest']:.1f} %" for head in HEADS)
+        rows.append(f"| {what} | {network} | " + " | ".join(cells) + f" | {always} |")
+
+    row("one pattern, an axis trained on", "`one_view`", unions["seen"])
+    row("one pattern, an axis never trained on", "`one_view`", unions["unseen"])
+    for name, report in (("one_view", one), ("several_views", several)):
+        row("four patterns", f"`{name}`", next(iter(report["protocols"]["views"]["unions"].values())))
+    row("one pattern, an axis trained on", "nearest neighbour", one["protocols"]["seen"]["neighbours"]["all axes"])
+    told = f"of {one['crystals']:,} crystals" if "crystals" in one else ""
+    rows += ["", f"Top-1; {one['patterns']:,} patterns {told} for one view; jax {one['versions']['jax']}."]
     return "\n".join(rows) + "\n"
 
 
@@ -463,6 +489,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         open_hundred,
         train_step,
         results_small,
+        released,
         kernel_phases,
         render_sizes,
         speed,

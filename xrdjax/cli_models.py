@@ -21,7 +21,7 @@ def predict(
     files: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE…")],
     /,
     *,
-    model: Annotated[Path, tyro.conf.arg(metavar="RUN|FILE")],
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME|RUN|FILE")] = None,
     together: bool = False,
     picture: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
@@ -35,7 +35,8 @@ def predict(
 
     Args:
         files: What to ask about.
-        model: Directory of a run, or a file made by `xrdjax export-model`.
+        model: Directory of a run, or a file made by `xrdjax export-model`. By default a network that comes with the
+            package, one_view or, with --together, several_views.
         together: All files show one crystal: answer once.
         picture: Also draw what was given, what the network saw and its answers, as *.png.
         json_output: Print JSON.
@@ -46,7 +47,7 @@ def predict(
     prepare_jax()
     from xrdjax.evaluation.predict import load_model
 
-    network = load_model(model)
+    network = load_model(model or ("several_views" if together else "one_view"))
     views = _read_all(network, files, reading)
     predictions = network.answer(views, reading, together=together)
     print(_as_json(predictions) if json_output else "\n\n".join(map(_as_text, predictions)))

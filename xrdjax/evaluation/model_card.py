@@ -47,12 +47,14 @@ def _sources(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _accuracy(report: Path) -> dict[str, dict[str, float]] | None:
-    """Return top-1 in per cent by protocol and head."""
+    """Return top-1 in per cent by protocol and head; of several views, by their number."""
     if not report.is_file():
         return None
     protocols = json.loads(report.read_text(encoding="utf-8"))["protocols"]
+    tables = {name: table["heads"] for name, table in protocols.items() if "heads" in table and name != "views"}
+    for one in protocols.get("views", {"conditions": []})["conditions"]:
+        tables[f"{one['level']:g} view{'s' * (one['level'] > 1)}"] = one["heads"]
     return {
-        name: {head: round(100 * table["heads"][head]["top1"], 1) for head in table["heads"]}
-        for name, table in protocols.items()
-        if "heads" in table
+        name: {head: round(100 * figures["top1"], 1) for head, figures in heads.items()}
+        for name, heads in tables.items()
     }

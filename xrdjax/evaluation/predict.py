@@ -9,6 +9,7 @@ otherwise by the mean of the logarithms of what it says of each.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ from xrdjax.patterns.reading import View, read_view
 from xrdjax.patterns.reading_options import Reading, check_reading
 
 Source = str | Path | Shaped[np.ndarray, "..."]
+RELEASED = ("one_view", "several_views")
 HEADS = ("crystal_system", "space_group")
 AT_ONCE = 64  # pictures in one call of the network
 
@@ -177,14 +179,21 @@ class Model:
         return Prediction(name=name, views=views, **mixed)
 
 
-def load_model(path: str | Path) -> Model:
-    """Return the network of a run's directory, or of a file made by `xrdjax export-model`.
+def load_model(name_or_path: str | Path = "one_view") -> Model:
+    """Return a network that comes with the package, or that of a run's directory or a file of `xrdjax export-model`.
 
-    Raises ModelError, WorkdirError or ConfigError, naming the file and what is wrong with it.
+    Those of the package are "one_view", and "several_views" for patterns of one crystal together. Raises ModelError,
+    WorkdirError or ConfigError, naming the file and what is wrong with it.
     """
-    path = Path(path)
+    if name_or_path in RELEASED:
+        with resources.as_file(resources.files("xrdjax") / "weights" / f"{name_or_path}.safetensors") as path:
+            return Model(weights=load_weights(path), name=str(name_or_path))
+    path = Path(name_or_path)
     if not path.exists():
-        raise ModelError(f"{path}: no such model; give the directory of a run made by train.py, or a *.safetensors")
+        raise ModelError(
+            f"{path}: no such model; give the directory of a run made by train.py, a *.safetensors, or one of those "
+            f"that come with the package: {', '.join(RELEASED)}"
+        )
     weights = run_weights(path) if path.is_dir() else load_weights(path)
     return Model(weights=weights, name=str(path))
 

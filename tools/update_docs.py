@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 HEADS = ("crystal_system", "space_group")
 RUN_ORDER = (
     "turned", "stored", "axis-known", "multi-view", "strain", "species", "atoms", "vacancies", "all-changes",
-    "any-axis", "procedural-half", "residual",
+    "any-axis", "procedural-half", "procedural-alone", "by-type", "residual",
 )  # fmt: skip
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

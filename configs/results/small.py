@@ -32,6 +32,8 @@ RUNS = {
     "all-changes": STRAIN | SPECIES | ATOMS | VACANCIES,
     "any-axis": {"pattern.max_index": 1, "augment.rotation_deg": 180},
     "procedural-half": {"data.mixture": 0.5, "data.procedural.statistics": "training"},
+    "procedural-alone": {"data.mixture": 1.0, "data.procedural.statistics": "training"},
+    "by-type": {"data.split": "type"},
     "residual": {"model.architecture": "residual", "model.features": 2},
 }
 
